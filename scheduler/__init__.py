@@ -1,0 +1,1 @@
+"""The clock edge: a table of what runs when, and nothing else."""

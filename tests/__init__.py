@@ -1,0 +1,1 @@
+"""Everything that shows the promises hold; not part of the wheel."""

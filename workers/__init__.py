@@ -1,0 +1,1 @@
+"""The queue edge: actors, webhook delivery and caretakers."""
