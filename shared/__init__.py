@@ -1,0 +1,1 @@
+"""The gateway itself, in layers that import downwards only."""

@@ -1,0 +1,1 @@
+"""What `sluiceway.yaml` says: the structs, and the loader that lists every mistake."""

@@ -1,0 +1,124 @@
+"""What no single value shows: names that must exist, names that must be unique, order. Pure.
+
+Checks see the whole file, mistakes and all: at a path that is wrong already nothing is added.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from shared.config.mistakes import Mistakes, joined, nearest
+from shared.config.model import Config, ProviderConfig, RouteConfig, TenantConfig
+
+
+def check(config: Config, kinds: frozenset[str], mistakes: Mistakes) -> None:
+    """Note everything in the file that contradicts itself or names what does not exist."""
+    _check_providers(config, kinds, mistakes)
+    _check_routes(config, mistakes)
+    _check_tenants(config.tenants, mistakes)
+    for index, budget in enumerate(config.budgets):
+        _known(
+            budget.match.provider, config.providers, "provider",
+            f"budgets[{index}].match.provider", mistakes,
+        )  # fmt: skip
+    if config.queue.heartbeat_s >= config.queue.lease_s:
+        mistakes.add("queue.heartbeat_s", f"must be less than lease_s ({config.queue.lease_s:g})")
+
+
+def _check_providers(config: Config, kinds: frozenset[str], mistakes: Mistakes) -> None:
+    for name, provider in config.providers.items():
+        path = joined("providers", name)
+        if "/" in name or not name.strip() or any(letter.isspace() for letter in name):
+            # "provider/model" is how callers address a provider directly.
+            mistakes.add(path, "a provider's name must not be empty or hold / or spaces")
+        if provider.kind not in kinds:
+            words = nearest(provider.kind, kinds) or f"; known are {', '.join(sorted(kinds))}"
+            mistakes.add(joined(path, "kind"), f'no provider kind "{provider.kind}"{words}')
+        if provider.api_key is not None and provider.api_keys:
+            mistakes.add(joined(path, "api_keys"), "give api_key or api_keys, not both")
+        names = [key.name for key in provider.api_keys]
+        _unique(names, f"{path}.api_keys", "name", "a key", mistakes)
+
+
+def _check_routes(config: Config, mistakes: Mistakes) -> None:
+    taken: dict[str, str] = {}
+    for index, route in enumerate(config.routes):
+        path = f"routes[{index}]"
+        places = [(route.model, f"{path}.model")]
+        places += [(name, f"{path}.aliases[{n}]") for n, name in enumerate(route.aliases)]
+        for name, place in places:
+            if "*" in name.removesuffix("*"):
+                mistakes.add(place, "may hold * only at its end")
+            elif "*" in route.model + name and place != f"{path}.model":
+                mistakes.add(place, "neither an alias nor a route that has one may end in *")
+            if name in taken:
+                mistakes.add(place, f'"{name}" is already the name at {taken[name]}')
+            taken.setdefault(name, place)
+        _check_targets(route, config, path, mistakes)
+        if route.retry.max_s < route.retry.base_s:
+            mistakes.add(f"{path}.retry.max_s", f"must be at least base_s ({route.retry.base_s:g})")
+    for index, route in enumerate(config.routes):
+        _check_fallbacks(route, frozenset(taken), f"routes[{index}]", mistakes)
+
+
+def _check_targets(route: RouteConfig, config: Config, path: str, mistakes: Mistakes) -> None:
+    if not route.targets:
+        mistakes.add(f"{path}.targets", "needs at least one target")
+    for index, target in enumerate(route.targets):
+        place = f"{path}.targets[{index}]"
+        _known(target.provider, config.providers, "provider", f"{place}.provider", mistakes)
+        provider = config.providers.get(target.provider)
+        if target.credential is not None and provider is not None:
+            known = credential_names(provider)
+            _known(target.credential, known, "credential", f"{place}.credential", mistakes)
+
+
+def credential_names(provider: ProviderConfig) -> tuple[str, ...]:
+    """Return the names that a target's `credential` may have: those of `api_keys`, or default."""
+    return tuple(key.name for key in provider.api_keys) or ("default",)
+
+
+def _check_fallbacks(
+    route: RouteConfig, known: frozenset[str], path: str, mistakes: Mistakes
+) -> None:
+    places = [(name, f"{path}.fallbacks[{n}]") for n, name in enumerate(route.fallbacks)]
+    for kind, names in route.on_failure.items():
+        places += [(name, f"{path}.on_failure.{kind}[{n}]") for n, name in enumerate(names)]
+    own = {route.model, *route.aliases}
+    for name, place in places:
+        if name in own:
+            mistakes.add(place, "a route cannot fall back to itself")
+        elif "*" in name:
+            mistakes.add(place, "a route with * cannot be a fallback: name one model")
+        else:
+            _known(name, known, "route", place, mistakes)
+
+
+def _check_tenants(tenants: Sequence[TenantConfig], mistakes: Mistakes) -> None:
+    _unique([tenant.id for tenant in tenants], "tenants", "id", "a tenant", mistakes)
+    owners: dict[str, str] = {}
+    for index, tenant in enumerate(tenants):
+        path = f"tenants[{index}]"
+        if any(letter.isspace() or letter in "/:" for letter in tenant.id):
+            mistakes.add(f"{path}.id", "must not hold spaces, / or :")
+        _unique([key.name for key in tenant.keys], f"{path}.keys", "name", "a key", mistakes)
+        for number, key in enumerate(tenant.keys):
+            place = f"{path}.keys[{number}].key"
+            if key.key and key.key in owners:
+                mistakes.add(place, f"the same key stands at {owners[key.key]}")
+            owners.setdefault(key.key, place)
+
+
+def _known(
+    name: str | None, known: Iterable[str], what: str, path: str, mistakes: Mistakes
+) -> None:
+    words = list(known)
+    if name is not None and name not in words:
+        mistakes.add(path, f'no {what} named "{name}"{nearest(name, words)}')
+
+
+def _unique(names: Sequence[str], path: str, field: str, what: str, mistakes: Mistakes) -> None:
+    first: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if name in first:
+            place = f"{path}[{first[name]}]"
+            mistakes.add(f"{path}[{index}].{field}", f'{place} is already {what} named "{name}"')
+        first.setdefault(name, index)

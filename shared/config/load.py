@@ -1,0 +1,94 @@
+"""`load_config`: the file's text to a checked Config, or every mistake in it at once."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from shared.config.checks import check
+from shared.config.convert import Converter
+from shared.config.defaults import with_defaults
+from shared.config.expand import expand
+from shared.config.mistakes import ConfigError, Mistake, Mistakes, joined
+from shared.config.model import CLASS_WEIGHTS, Config, QueueConfig
+from shared.config.prune import without_disabled
+from shared.config.source import Branch, Items, Leaf, Node, parse_toml, parse_yaml
+
+_TRUE = frozenset({"true", "yes", "on"})
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """A config that holds together, and plain sentences on what was left out of it."""
+
+    config: Config
+    notes: tuple[str, ...] = ()
+
+
+def load_config(source: str | Path, env: Mapping[str, str], kinds: frozenset[str]) -> Loaded:
+    """Return the config of a file (Path) or of YAML text (str).
+
+    `kinds` are the provider kinds that exist. A Path that ends in `.toml` is read as TOML, without
+    line numbers. Optional providers whose variables are unset are dropped and listed in
+    `Config.disabled`, with what only they could serve.
+
+    Raises:
+        ConfigError: with every mistake found.
+    """
+    mistakes = Mistakes()
+    toml = isinstance(source, Path) and source.suffix == ".toml"
+    text = _text_of(source) if isinstance(source, Path) else source
+    root = parse_toml(text) if toml else parse_yaml(text, mistakes)
+    disabled = dict(_disabled(root, env))
+    quiet = frozenset(joined("providers", name) for name in disabled)
+    converter = Converter(env, mistakes, quiet=quiet)
+    config = converter.section(with_defaults(root, converter, mistakes), Config, "")
+    check(config, kinds, mistakes)
+    if found := mistakes.listed():
+        raise ConfigError(found)
+    config = msgspec.structs.replace(config, defaults={}, queue=_whole_queue(config.queue))
+    config, notes = without_disabled(config, disabled)
+    return Loaded(config=config, notes=notes)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        why = f"cannot be read: {error.strerror or type(error).__name__}"
+    except UnicodeDecodeError:
+        why = "is not UTF-8 text"
+    raise ConfigError((Mistake(line=0, path="", message=f"{os.fspath(path)} {why}"),))
+
+
+def _disabled(root: Branch, env: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield each optional provider that lacks a variable, with the names of those it lacks."""
+    providers = root.get("providers")
+    if not isinstance(providers, Branch):
+        return
+    for entry in providers.entries:
+        optional = entry.value.get("optional") if isinstance(entry.value, Branch) else None
+        if not isinstance(optional, Leaf):
+            continue
+        if expand(optional.text, env).text.lower() not in _TRUE:
+            continue
+        unset = tuple(dict.fromkeys(_unset(entry.value, env)))
+        if unset:
+            yield entry.name, unset
+
+
+def _unset(node: Node, env: Mapping[str, str]) -> Iterator[str]:
+    match node:
+        case Leaf():
+            yield from expand(node.text, env).unset
+        case Items():
+            for item in node.items:
+                yield from _unset(item, env)
+        case Branch():
+            for entry in node.entries:
+                yield from _unset(entry.value, env)
+
+
+def _whole_queue(queue: QueueConfig) -> QueueConfig:
+    # A class without a share would never be served.
+    return msgspec.structs.replace(queue, classes={**CLASS_WEIGHTS, **queue.classes})

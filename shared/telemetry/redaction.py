@@ -1,0 +1,64 @@
+"""Keeping secrets out of whatever is written down: by a field's name, and by a value's look.
+
+Pure. The second net is for secrets inside messages and tracebacks, where no name helps.
+"""
+
+import re
+
+HIDDEN = "[hidden]"
+
+_SECRET_NAME = re.compile(
+    r"key|authorization|secret|password|passwd|cookie|credentials|(?:^|[_-])token$", re.IGNORECASE
+)
+# Names that match the pattern above and hold no secret.
+_PLAIN_NAMES = frozenset({"key_id", "key_ids", "key_name", "key_hint", "keys", "key_path"})
+
+_SECRET_VALUE = re.compile(
+    r"""
+      (?P<bearer>\b(?:Bearer|Basic)\s+)[^\s"',]+      # Authorization headers
+    | (?P<user>://[^/\s:@"']*:)[^/\s@"']+(?=@)          # passwords inside URLs
+    | \bsk-[A-Za-z0-9_\-]{8,}                         # OpenAI, Anthropic, our own
+    | \b(?:gsk_|xai-|pplx-|whsec_|hf_)[A-Za-z0-9_\-+/=]{8,}
+    | \bAIza[A-Za-z0-9_\-]{20,}                       # Google
+    | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b                   # AWS
+    | \beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*   # JSON web tokens
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_MAX_DEPTH = 6
+
+
+def names_a_secret(name: str) -> bool:
+    """Return whether a field of that name is hidden whatever it holds."""
+    return name not in _PLAIN_NAMES and _SECRET_NAME.search(name) is not None
+
+
+def without_secrets(text: str) -> str:
+    """Return the text with everything that looks like a secret replaced."""
+    return _SECRET_VALUE.sub(_kept_start, text)
+
+
+def _kept_start(found: re.Match[str]) -> str:
+    return (found["bearer"] or found["user"] or "") + HIDDEN
+
+
+def redacted_value(name: str, value: object, *, depth: int = 0) -> object:
+    """Return what may be written for a field; numbers and flags are never secrets."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if names_a_secret(name) or depth > _MAX_DEPTH:
+        return HIDDEN
+    match value:
+        case str():
+            return without_secrets(value)
+        case bytes():
+            return without_secrets(value.decode("utf-8", "replace"))
+        case dict():
+            return {
+                str(key): redacted_value(str(key), inner, depth=depth + 1)
+                for key, inner in value.items()
+            }
+        case list() | tuple() | set() | frozenset():
+            return [redacted_value("", inner, depth=depth + 1) for inner in value]
+        case _:
+            return without_secrets(str(value))
