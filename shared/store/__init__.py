@@ -1,0 +1,1 @@
+"""The database: SQL rows in, Structs out; nobody else sees a table."""

@@ -1,0 +1,222 @@
+"""Connections and transactions, on SQLite and on PostgreSQL.
+
+A store never opens more connections than it has permits, and waits for a permit only so long: a
+slow database turns into `StoreUnavailable`, never into a queue of callers.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.clock import Clock, SystemClock
+from shared.errors import OwnFault, StoreUnavailable
+from shared.store.lanes import PERMIT_S, Lane, postgresql_lane, sqlite_reader, sqlite_writer
+from shared.store.tables import REVISION, revision_of
+from shared.store.urls import Backend, parse_store_url
+
+TRANSACTION_S = 15.0
+"""Seconds one transaction may last; above the server's own statement and lock timeouts."""
+
+SQLITE_AWAY = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+POSTGRESQL_AWAY = ("08", "25006", "25P03", "40", "53", "55P03", "57", "58")
+"""SQLSTATE beginnings: connection, read-only, idle, rollback, resources, lock, operator, system."""
+
+
+class SchemaBehind(OwnFault):
+    """The database is older than this program; `sluiceway migrate` brings it up."""
+
+
+class Tx:
+    """One transaction. Everything in `shared.store` takes it as its first argument."""
+
+    def __init__(self, connection: AsyncConnection, backend: Backend, clock: Clock | None) -> None:
+        self.connection = connection
+        self.backend = backend
+        self._clock = clock
+
+    async def now(self) -> datetime:
+        """Return the moment on the one clock all processes share, in UTC.
+
+        That is PostgreSQL's own, or on SQLite the host's. A clock given to `open_store` wins.
+        """
+        if self._clock is not None:
+            return self._clock.now()
+        moment: datetime = (
+            await self.connection.execute(sa.select(sa.func.clock_timestamp()))
+        ).scalar_one()
+        return moment.astimezone(UTC)
+
+    def insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+        """Return an insert that knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
+        return postgresql.insert(table) if self.backend == "postgresql" else sqlite.insert(table)
+
+
+class Store:
+    """The database, for as long as a process lives. Made by `open_store`."""
+
+    def __init__(
+        self, *, backend: Backend, reader: Lane, writer: Lane, clock: Clock | None
+    ) -> None:
+        self.backend = backend
+        self._reader = reader
+        self._writer = writer
+        self._clock = clock
+        self._closed = False
+
+    def read(self) -> AbstractAsyncContextManager[Tx]:
+        """Open a transaction that cannot write.
+
+        Raises:
+            StoreUnavailable: the database is away, too slow or this store is closed.
+        """
+        return self._transaction(self._reader, readonly=True)
+
+    def write(self) -> AbstractAsyncContextManager[Tx]:
+        """Open a transaction; it commits at the end of the block, an error rolls it back.
+
+        On SQLite it has the only write lock from its start, so keep it short. A cancellation
+        while it commits leaves open whether it did.
+
+        Raises:
+            StoreUnavailable: the database is away, too slow, chose this transaction as a
+                deadlock's victim, or this store is closed.
+        """
+        return self._transaction(self._writer, readonly=False)
+
+    async def ping(self, timeout_s: float) -> None:
+        """Return if the database answers within `timeout_s` seconds.
+
+        Raises:
+            StoreUnavailable: it does not.
+        """
+        try:
+            async with asyncio.timeout(timeout_s), self.read() as tx:
+                await tx.connection.execute(sa.select(1))
+        except TimeoutError as error:
+            raise StoreUnavailable(f"the database did not answer in {timeout_s} s") from error
+
+    async def check_schema(self) -> None:
+        """Return if the schema is the one this program was written for, or a newer one.
+
+        Raises:
+            SchemaBehind: `sluiceway migrate` has to run first.
+            StoreUnavailable: the database is away.
+        """
+        async with self.read() as tx:
+            revision = await tx.connection.run_sync(revision_of)
+        if revision is None or revision < REVISION:
+            found = "no schema" if revision is None else f"schema {revision}"
+            raise SchemaBehind(
+                f"the database has {found}, this program needs {REVISION}; run: sluiceway migrate"
+            )
+
+    async def close(self) -> None:
+        """Refuse new transactions, let those under way end (up to 5 s), close every connection."""
+        if self._closed:
+            return
+        self._closed = True
+        for lane in {self._reader, self._writer}:
+            await lane.close()
+
+    @asynccontextmanager
+    async def _transaction(self, lane: Lane, *, readonly: bool) -> AsyncIterator[Tx]:
+        with _translated():
+            async with AsyncExitStack() as stack:
+                connection = await self._connect(lane, stack, readonly=readonly)
+                limit = asyncio.timeout(TRANSACTION_S)
+                try:
+                    async with limit, connection.begin():
+                        yield Tx(connection, self.backend, self._clock)
+                except TimeoutError as error:
+                    if limit.expired():
+                        raise StoreUnavailable("the transaction took too long") from error
+                    raise
+
+    async def _connect(
+        self, lane: Lane, stack: AsyncExitStack, *, readonly: bool
+    ) -> AsyncConnection:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        try:
+            async with asyncio.timeout(PERMIT_S):
+                await stack.enter_async_context(lane.permits)
+                connection = await stack.enter_async_context(lane.engine.connect())
+        except TimeoutError as error:
+            raise StoreUnavailable("no database connection was free in time") from error
+        if readonly and self.backend == "postgresql":
+            await connection.execution_options(postgresql_readonly=True)
+        return connection
+
+
+async def open_store(url: str, *, clock: Clock | None = None) -> Store:
+    """Return the store at that URL; it connects only when used.
+
+    Args:
+        url: `sqlite:///path` or `postgresql://…`.
+        clock: what `Tx.now` reads instead of the database's own clock; for tests.
+
+    Raises:
+        BadStoreUrl: the URL is not one of these.
+    """
+    parsed = parse_store_url(url)
+    if parsed.backend == "postgresql":
+        lane = postgresql_lane(parsed)
+        return Store(backend="postgresql", reader=lane, writer=lane, clock=clock)
+    return Store(
+        backend="sqlite",
+        reader=sqlite_reader(parsed),
+        writer=sqlite_writer(parsed),
+        clock=clock or SystemClock(),
+    )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn what means "the database is away" into StoreUnavailable; a bug stays what it is."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise StoreUnavailable("no database connection was free in time") from error
+    except DBAPIError as error:
+        if not _is_away(error):
+            raise
+        raise StoreUnavailable(f"the database failed: {error.orig}") from error
+
+
+def _is_away(error: DBAPIError) -> bool:
+    if error.connection_invalidated:
+        return True
+    cause = error.orig
+    if isinstance(cause, sqlite3.Error):
+        code = getattr(cause, "sqlite_errorcode", 0)  # absent when the module itself complains
+        return (code & 0xFF) in SQLITE_AWAY
+    state = getattr(cause, "sqlstate", None)
+    if state is None:  # not the server's answer: there is no server
+        return isinstance(error, OperationalError | InterfaceError)
+    return str(state).startswith(POSTGRESQL_AWAY)

@@ -1,0 +1,265 @@
+"""What goes into the database and comes out of it. Moments are aware UTC, money is nano-dollars."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from shared.chat.usage import Usage
+
+Priority = Literal["interactive", "default", "batch"]
+JobStatus = Literal[
+    "scheduled", "queued", "running", "cancelling", "succeeded", "failed", "cancelled", "expired"
+]
+DeliveryStatus = Literal["pending", "delivering", "succeeded", "failed"]
+
+WAITING: tuple[JobStatus, ...] = ("queued", "scheduled")
+"""Nobody holds these jobs."""
+LEASED: tuple[JobStatus, ...] = ("running", "cancelling")
+"""A worker holds these jobs under a lease."""
+OPEN: tuple[JobStatus, ...] = (*WAITING, *LEASED)
+"""Every status that is not final."""
+
+
+class TenantRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Who pays."""
+
+    id: str
+    webhook_secret: str
+    created_at: datetime
+
+
+class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key. `key_hash` is hexadecimal, `hint` the key's last four characters."""
+
+    id: str
+    tenant_id: str
+    name: str
+    key_hash: str
+    hint: str
+    scopes: tuple[str, ...] = ()
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider attempt that has ended. No `cost_nanousd`: its price is unknown."""
+
+    attempt_id: str
+    request_id: str
+    job_id: str | None = None
+    tenant_id: str
+    key_id: str
+    user: str | None = None
+    tags: dict[str, str] = {}
+    endpoint: str
+    route: str
+    provider: str
+    model: str
+    reported_model: str | None = None
+    stream: bool = False
+    outcome: str
+    code: str | None = None
+    status_code: int | None = None
+    usage: Usage
+    cost_nanousd: int | None = None
+    price_source: str | None = None
+    duration_ms: int = 0
+    first_token_ms: int | None = None
+    started_at: datetime
+    ended_at: datetime
+
+
+class ModelTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """What one provider's model was used for, in a span of time."""
+
+    provider: str
+    model: str
+    requests: int
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    reasoning_tokens: int
+    cost_nanousd: int
+    unpriced_attempts: int
+    estimated_attempts: int
+
+
+class UsageTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant used in a span of time.
+
+    `requests` counts distinct request ids, so a request that fell back is one here and one in
+    each of its models. `cost_nanousd` is the sum of the known costs; `unpriced_attempts` counts
+    the others.
+    """
+
+    requests: int = 0
+    attempts: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_nanousd: int = 0
+    unpriced_attempts: int = 0
+    estimated_attempts: int = 0
+    by_model: tuple[ModelTotals, ...] = ()
+
+
+class WindowRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A closed spend window, or (`sequence` above 0) what came in late for it."""
+
+    scope: str
+    window: str
+    starts_at: datetime
+    sequence: int
+    requests: int
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    reasoning_tokens: int
+    cost_nanousd: int
+    unpriced_attempts: int
+    estimated_attempts: int
+    closed_at: datetime
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A caller's async request. `body` is what the endpoint will be asked, as it came."""
+
+    id: str
+    tenant_id: str
+    key_id: str
+    request_id: str
+    endpoint: str
+    body: bytes
+    priority: Priority = "default"
+    metadata: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    user: str | None = None
+    webhook_url: str | None = None
+    deadline: datetime
+    not_before: datetime | None = None
+    batch_id: str | None = None
+
+
+class JobRow(NewJob, frozen=True, kw_only=True):
+    """A job as it stands.
+
+    `attempts_spent` counts tries that cost one, `deferrals` waits that did not, `recoveries`
+    workers that died. `lease_token` fences: it grows with every claim. `queued_at` is when it
+    last began to wait, `started_at` its first claim. `body` is filled by `get_job` and `claim`
+    only; everyone else sees it empty.
+    """
+
+    status: JobStatus
+    created_at: datetime
+    queued_at: datetime
+    started_at: datetime | None = None
+    cancelling_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempts_spent: int = 0
+    deferrals: int = 0
+    recoveries: int = 0
+    lease_owner: str | None = None
+    lease_token: int = 0
+    lease_until: datetime | None = None
+    response_status: int | None = None
+    response_body: bytes | None = None
+    error: dict[str, object] | None = None
+    usage: Usage | None = None
+    cost_nanousd: int | None = None
+
+
+class Finish(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job ends. `response_*` is the stored answer, `error` why there is none."""
+
+    status: Literal["succeeded", "failed", "cancelled", "expired"]
+    response_status: int | None = None
+    response_body: bytes | None = None
+    error: Mapping[str, object] | None = None
+    usage: Usage | None = None
+    cost_nanousd: int | None = None
+    at: datetime
+
+
+class Renewed(msgspec.Struct, frozen=True, kw_only=True):
+    """Job ids after a heartbeat. `cancelling` is the part of `kept` that should be aborted."""
+
+    kept: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
+    cancelling: frozenset[str] = frozenset()
+
+
+class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider call of a job; no `outcome`: it is under way, or its worker died.
+
+    `opening` is the caller's own record of what it knew before the call, opaque to the store.
+    """
+
+    id: str
+    job_id: str
+    number: int
+    route: str
+    provider: str
+    model: str
+    outcome: str | None = None
+    code: str | None = None
+    status_code: int | None = None
+    message: str | None = None
+    duration_ms: int | None = None
+    started_at: datetime
+    opening: bytes
+
+
+class AttemptClosing(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ended."""
+
+    id: str
+    outcome: str
+    code: str | None = None
+    status_code: int | None = None
+    message: str | None = None
+    duration_ms: int | None = None
+
+
+class EventRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact told to callers. `body` is exactly what is signed and sent."""
+
+    id: str
+    tenant_id: str
+    type: str
+    created_at: datetime
+    body: bytes
+
+
+class DeliveryRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An event on its way to one URL; `event_type` and `body` are the event's."""
+
+    id: str
+    event_id: str
+    tenant_id: str
+    url: str
+    status: DeliveryStatus
+    attempts: int = 0
+    next_at: datetime | None = None
+    lease_owner: str | None = None
+    lease_token: int = 0
+    lease_until: datetime | None = None
+    last_status_code: int | None = None
+    last_error: str | None = None
+    event_type: str
+    body: bytes
+
+
+class DeliveryAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One try to deliver. `answer_head` is the beginning of the receiver's answer."""
+
+    at: datetime
+    status_code: int | None = None
+    duration_ms: int
+    error: str | None = None
+    answer_head: bytes = b""

@@ -1,0 +1,1 @@
+"""The books on disk and in SQL."""
