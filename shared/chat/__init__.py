@@ -1,0 +1,1 @@
+"""The canonical language every dialect is translated to; pure."""

@@ -1,0 +1,71 @@
+"""What a caller asks of a model, in no vendor's words."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from shared.chat.message import Message
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True):
+    """Something the model may call. `parameters` is a JSON Schema, `format` a custom tool's."""
+
+    name: str
+    description: str | None = None
+    parameters: Mapping[str, object] | None = None
+    strict: bool | None = None
+    kind: Literal["function", "custom"] = "function"
+    format: Mapping[str, object] | None = None
+
+
+class ToolChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether tools are to be called. `named` needs `name`; `allowed` narrows auto and required."""
+
+    mode: Literal["auto", "none", "required", "named"]
+    name: str | None = None
+    kind: Literal["function", "custom"] = "function"
+    allowed: tuple[str, ...] = ()
+
+
+class ResponseFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """The form of the answer's text; the other fields belong to `json_schema`."""
+
+    kind: Literal["text", "json_object", "json_schema"]
+    name: str | None = None
+    description: str | None = None
+    schema: Mapping[str, object] | None = None
+    strict: bool | None = None
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How tokens are drawn and how many; None leaves it to the provider."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_output_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Mapping[str, float] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    n: int | None = None
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One question. `extra` keeps fields that have no word here, for dialects that know them."""
+
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    sampling: Sampling = Sampling()
+    reasoning_effort: str | None = None
+    user: str | None = None
+    stream: bool = False
+    include_usage: bool = False
+    extra: Mapping[str, object] = {}

@@ -1,0 +1,41 @@
+"""Token counts of one attempt, in one shape for every provider."""
+
+import msgspec
+
+MOST_TOKENS = 1_000_000_000
+"""More than any call uses; its cost, and sums of thousands of such, still fit 64 bits."""
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What an attempt used, in tokens.
+
+    `input_tokens` includes cache reads and writes, audio and images; `output_tokens` includes
+    reasoning (pricing.md's canonical record). `estimated` marks counts we made up because the
+    provider sent none.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    estimated: bool = False
+
+
+def bounded(usage: Usage) -> Usage:
+    """Return the usage with every count cut to 0..MOST_TOKENS.
+
+    Callers and providers may write any number; a ledger row must fit the database.
+    """
+    counts = {
+        name: count for name in _COUNTS if not 0 <= (count := getattr(usage, name)) <= MOST_TOKENS
+    }
+    if not counts:
+        return usage
+    cut = {name: min(max(count, 0), MOST_TOKENS) for name, count in counts.items()}
+    return msgspec.structs.replace(usage, **cut)
+
+
+_COUNTS = tuple(name for name in Usage.__struct_fields__ if name != "estimated")

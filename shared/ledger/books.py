@@ -1,0 +1,86 @@
+"""The port that records attempts: opened before a provider is called, closed after it.
+
+Two kinds keep them: the API's append to the process's spool file, a worker's write the attempt
+row on `open` and hand all charges to the job's finish transaction.
+"""
+
+import enum
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from shared.chat.usage import Usage
+
+
+class Outcome(enum.Enum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    LOST = "lost"
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known before the call. `estimate_nanousd` is what a lost attempt is charged at."""
+
+    attempt_id: str
+    request_id: str
+    job_id: str | None = None
+    number: int
+    tenant_id: str
+    key_id: str
+    user: str | None = None
+    tags: dict[str, str] = {}
+    endpoint: str
+    route: str
+    provider: str
+    model: str
+    stream: bool = False
+    started_at: datetime
+    estimate_nanousd: int | None = None
+    estimate_usage: Usage = Usage(estimated=True)
+    price_source: str | None = None
+
+
+class Charge(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known after the call; one becomes one ledger row. None cost: price unknown."""
+
+    opening: Opening
+    outcome: Outcome
+    usage: Usage
+    cost_nanousd: int | None
+    code: str | None = None
+    status_code: int | None = None
+    reported_model: str | None = None
+    duration_ms: int = 0
+    first_token_ms: int | None = None
+    ended_at: datetime
+
+
+class Books(Protocol):
+    """Kept by whoever runs the chain. No method may be skipped on any exit path."""
+
+    async def open(self, opening: Opening) -> None:
+        """Record that the provider is about to be called.
+
+        Raises:
+            StoreUnavailable: it could not be recorded; the call must not be made.
+        """
+
+    def close(self, charge: Charge) -> None:
+        """Record how the attempt ended; never waits and never fails."""
+
+
+def lost(opening: Opening, ended_at: datetime) -> Charge:
+    """Return the charge of an attempt whose process died: its estimate, flagged."""
+    return Charge(
+        opening=opening,
+        outcome=Outcome.LOST,
+        usage=opening.estimate_usage,
+        cost_nanousd=opening.estimate_nanousd,
+        code="worker_lost" if opening.job_id else "internal_error",
+        ended_at=ended_at,
+    )

@@ -1,0 +1,54 @@
+"""Money of one attempt: integer nano-dollars, rounded once."""
+
+from shared.chat.usage import Usage
+from shared.ledger.prices import CompiledPrice, Rate
+
+NANOUSD_PER_USD = 1_000_000_000
+_TOKENS_PER_MTOK = 1_000_000
+
+
+def cost_of(usage: Usage, price: CompiledPrice) -> int:
+    """Return the cost in nano-dollars.
+
+    Exact in integers and rounded once at the end, half up. The length of the whole prompt chooses
+    the step of every rate, output included, as all vendors do it. Cached and audio tokens are
+    subsets; when they overlap (cached audio), the cache counts first.
+    """
+    prompt = usage.input_tokens
+    cache_read = min(usage.cache_read_tokens, prompt)
+    cache_write = min(usage.cache_write_tokens, prompt - cache_read)
+    audio_in = min(usage.input_audio_tokens, prompt - cache_read - cache_write)
+    audio_out = min(usage.output_audio_tokens, usage.output_tokens)
+    nanousd_tokens = (
+        (prompt - cache_read - cache_write - audio_in) * price.input.at(prompt)
+        + cache_read * price.cache_read.at(prompt)
+        + cache_write * price.cache_write.at(prompt)
+        + audio_in * price.input_audio.at(prompt)
+        + (usage.output_tokens - audio_out) * price.output.at(prompt)
+        + audio_out * price.output_audio.at(prompt)
+    )
+    per_call = price.per_request_nanousd
+    return per_call + (nanousd_tokens + _TOKENS_PER_MTOK // 2) // _TOKENS_PER_MTOK
+
+
+def worst_cost_of(usage: Usage, price: CompiledPrice) -> int:
+    """Return what the counts can cost at most: every token at its dearest rate, rounded up.
+
+    For holds: whether the prompt will be written to a cache is not known before the call.
+    """
+    dearest_in = _dearest(price.input, price.cache_write, price.cache_read, price.input_audio)
+    dearest_out = _dearest(price.output, price.output_audio)
+    nanousd_tokens = usage.input_tokens * dearest_in + usage.output_tokens * dearest_out
+    return price.per_request_nanousd - (-nanousd_tokens // _TOKENS_PER_MTOK)
+
+
+def usd_text(nanousd: int) -> str:
+    """Return dollars as a plain decimal with all its digits: `0.0000375`, `12`."""
+    sign = "-" if nanousd < 0 else ""
+    whole, part = divmod(abs(nanousd), NANOUSD_PER_USD)
+    digits = f"{part:09d}".rstrip("0")
+    return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
+
+
+def _dearest(*rates: Rate) -> int:
+    return max(step for rate in rates for step in (rate.base, *(price for _, price in rate.steps)))

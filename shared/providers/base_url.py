@@ -1,0 +1,23 @@
+"""Joining a configured base URL with an endpoint's path, without doubling `/v1`."""
+
+from urllib.parse import urlsplit
+
+from shared.providers.request import InferenceRequest
+
+
+def endpoint_url(base_url: str, request: InferenceRequest) -> str:
+    """Return the URL of the request's endpoint.
+
+    The base is what stands before `/chat/completions`; one without any path gets `/v1`, because
+    people write `http://gpu:8000` and mean it.
+    """
+    base = base_url.rstrip("/")
+    if not urlsplit(base).path:
+        base += "/v1"
+    return base + request.endpoint.removeprefix("/v1")
+
+
+def with_v1(host_root: str) -> str:
+    """Return the root of an OpenAI-compatible surface below a host's root (Ollama's)."""
+    root = host_root.rstrip("/")
+    return root if root.endswith("/v1") else f"{root}/v1"

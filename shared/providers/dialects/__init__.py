@@ -1,0 +1,1 @@
+"""Wire formats, pure: bytes and values in, bytes and values out."""

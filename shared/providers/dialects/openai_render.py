@@ -1,0 +1,162 @@
+"""Canonical answers as OpenAI's bytes, by the demands of its SDK's stream helper.
+
+The role comes once per choice; a tool call's id, type and name come once, with its first piece;
+tool indices begin at 0; choice 0 opens before choice 1; one finish reason per choice, after all
+else; usage stands in the last chunk. Reasoning is `reasoning_content`.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from shared.chat.message import ToolCall
+from shared.chat.response import ChatChoice, ChatDelta, ChatResponse, ToolDelta
+from shared.chat.usage import Usage
+
+
+def render_response(response: ChatResponse) -> bytes:
+    """Return a whole chat completion."""
+    body: dict[str, object] = {
+        "id": response.id,
+        "object": "chat.completion",
+        "created": response.created_s,
+        "model": response.model,
+        "choices": [_choice(choice) for choice in response.choices],
+    }
+    if response.usage is not None:
+        body["usage"] = render_usage(response.usage)
+    return msgspec.json.encode(body)
+
+
+def render_usage(usage: Usage) -> dict[str, object]:
+    """Return OpenAI's usage object with both its details."""
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cache_read_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+            "audio_tokens": usage.input_audio_tokens,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": usage.output_audio_tokens,
+        },
+    }
+
+
+class OpenAIRenderer:
+    """Turns the deltas of one stream into chunks; one per delta that says something."""
+
+    def __init__(self, *, include_usage: bool) -> None:
+        self._include_usage = include_usage
+        self._id = ""
+        self._model = ""
+        self._created_s = 0
+        self._opened: set[int] = set()
+        self._ended: set[int] = set()
+        self._calls: set[tuple[int, int]] = set()
+
+    def render(self, deltas: Iterable[ChatDelta]) -> bytes:
+        """Return the chunks of these deltas; usage alone makes none."""
+        return b"".join([self._chunks(delta) for delta in deltas])
+
+    def closing(self, usage: Usage | None, cost_usd: str | None) -> bytes:
+        """Return the usage chunk, if asked and known, and the end mark."""
+        done = b"data: [DONE]\n\n"
+        if not self._include_usage or usage is None:
+            return done
+        body = {**self._head(), "choices": [], "usage": render_usage(usage)}
+        # A number with all its digits: the text is a plain decimal.
+        cost = msgspec.Raw((cost_usd or "null").encode())
+        body["sluiceway"] = {"cost_usd": cost}
+        return b"data: " + msgspec.json.encode(body) + b"\n\n" + done
+
+    def _chunks(self, delta: ChatDelta) -> bytes:
+        self._id = self._id or delta.id or ""
+        self._model = self._model or delta.model or ""
+        self._created_s = self._created_s or delta.created_s or 0
+        content = self._content(delta)
+        out = b""
+        if content or (delta.finish is not None and delta.choice not in self._opened):
+            out = self._open(delta)
+        if content:
+            out += self._chunk(delta.choice, content)
+        if delta.finish is not None and delta.choice not in self._ended:
+            self._ended.add(delta.choice)
+            out += self._chunk(delta.choice, {}, delta.finish.value)
+        return out
+
+    def _open(self, delta: ChatDelta) -> bytes:
+        """Return the opening chunks that are due: those of lower choices first."""
+        due = [number for number in range(delta.choice + 1) if number not in self._opened]
+        self._opened.update(due)
+        content = "" if delta.tool is None else None
+        opening: dict[str, object] = {"role": "assistant", "content": content}
+        return b"".join([self._chunk(number, opening) for number in due])
+
+    def _content(self, delta: ChatDelta) -> dict[str, object]:
+        content: dict[str, object] = {}
+        if delta.text:
+            content["content"] = delta.text
+        if delta.reasoning:
+            content["reasoning_content"] = delta.reasoning
+        if delta.refusal:
+            content["refusal"] = delta.refusal
+        if delta.tool is not None:
+            content["tool_calls"] = [self._call(delta.choice, delta.tool)]
+        return content
+
+    def _call(self, choice: int, tool: ToolDelta) -> dict[str, object]:
+        function: dict[str, object] = {"arguments": tool.arguments}
+        key = (choice, tool.index)
+        if key in self._calls:
+            return {"index": tool.index, "function": function}
+        self._calls.add(key)
+        function = {"name": tool.name or "", **function}
+        return {"index": tool.index, "id": tool.id, "type": "function", "function": function}
+
+    def _chunk(self, choice: int, delta: dict[str, object], finish: str | None = None) -> bytes:
+        body = self._head()
+        body["choices"] = [
+            {"index": choice, "delta": delta, "logprobs": None, "finish_reason": finish}
+        ]
+        if self._include_usage:
+            body["usage"] = None
+        return b"data: " + msgspec.json.encode(body) + b"\n\n"
+
+    def _head(self) -> dict[str, object]:
+        return {
+            "id": self._id,
+            "object": "chat.completion.chunk",
+            "created": self._created_s,
+            "model": self._model,
+        }
+
+
+def _choice(choice: ChatChoice) -> dict[str, object]:
+    message: dict[str, object] = {
+        "role": "assistant",
+        "content": choice.text,
+        "refusal": choice.refusal,
+    }
+    if choice.reasoning is not None:
+        message["reasoning_content"] = choice.reasoning
+    if choice.tool_calls:
+        message["tool_calls"] = [render_call(call) for call in choice.tool_calls]
+    return {
+        "index": choice.index,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": None if choice.finish is None else choice.finish.value,
+    }
+
+
+def render_call(call: ToolCall) -> dict[str, object]:
+    """Return a whole tool call as messages carry it."""
+    if call.kind == "custom":
+        custom = {"name": call.name, "input": call.arguments}
+        return {"id": call.id, "type": "custom", "custom": custom}
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}

@@ -1,0 +1,60 @@
+"""A caller's inference request: raw bytes, and the few fields that decide."""
+
+import msgspec
+
+
+class StreamOptions(msgspec.Struct, frozen=True):
+    """OpenAI's `stream_options`."""
+
+    include_usage: bool | None = None
+
+
+class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
+    """A partial decode; everything else stays in the raw bytes.
+
+    The Raw fields are empty (and false) when the caller left them out.
+    """
+
+    model: str
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    encoding_format: str | None = None
+    messages: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = msgspec.Raw()
+    tools: msgspec.Raw = msgspec.Raw()
+
+
+class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One call as the gateway sees it. `endpoint` is a path such as `/v1/chat/completions`."""
+
+    endpoint: str
+    dialect: str
+    raw: bytes
+    head: RequestHead
+    message_count: int = 1
+
+    @property
+    def stream(self) -> bool:
+        """Whether the caller wants server-sent events."""
+        return bool(self.head.stream)
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether the caller asked for the usage chunk."""
+        options = self.head.stream_options
+        return options is not None and bool(options.include_usage)
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The caller's own bound on output, per choice."""
+        return self.head.max_completion_tokens or self.head.max_tokens
+
+    @property
+    def choice_count(self) -> int:
+        """How many answers are asked for."""
+        return max(1, self.head.n or 1)

@@ -1,0 +1,79 @@
+"""What a call holds before anyone knows, and what a cut one is charged."""
+
+import json
+
+import pytest
+
+from shared.ledger.estimate import guessed_usage, worst_case
+from tests.pure.providers.test_adapters import asked
+
+
+def body(*messages, **fields):
+    return asked(messages=list(messages), **fields)
+
+
+USER = {"role": "user", "content": "x" * 1_000}
+
+
+def test_half_the_bytes_and_eight_per_message():
+    request = body(USER)
+
+    assert -(-len(request.raw) // 2) + 8 == worst_case(request, hold_output_tokens=9).input_tokens
+
+
+@pytest.mark.parametrize(
+    ("fields", "output"),
+    [
+        ({}, 4096),
+        ({"max_tokens": 50}, 50),
+        ({"max_completion_tokens": 60, "max_tokens": 50}, 60),
+        ({"max_tokens": 50, "n": 3}, 150),
+        ({"n": 0}, 4096),
+    ],
+)
+def test_output_is_the_callers_bound_or_ours(fields, output):
+    assert output == worst_case(body(USER, **fields), hold_output_tokens=4096).output_tokens
+
+
+def test_vectors_have_no_output():
+    request = asked("/v1/embeddings", input="hello")
+
+    assert 0 == worst_case(request, hold_output_tokens=4096).output_tokens
+    assert 0 == guessed_usage(request, 5_000).output_tokens
+
+
+@pytest.mark.parametrize(
+    ("part", "tokens"),
+    [
+        (
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 400_000}},
+            2_000,
+        ),
+        ({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}, 2_000),
+        ({"type": "input_audio", "input_audio": {"data": "A" * 160_000, "format": "wav"}}, 10_000),
+        ({"type": "file", "file": {"filename": "a", "file_data": "A" * 160_000}}, 10_000),
+    ],
+    ids=["inline image", "linked image", "audio", "file"],
+)
+def test_media_count_by_rule_not_by_their_base64(part, tokens):
+    estimate = worst_case(body({"role": "user", "content": [part]}), hold_output_tokens=1)
+
+    assert tokens <= estimate.input_tokens <= tokens + 120
+
+
+def test_base64_as_plain_text_is_text():
+    """Else a caller could talk past the wall."""
+    plain = {"role": "user", "content": 'data:image/png;base64,"image_url"' + "A" * 40_000}
+
+    assert 20_000 < worst_case(body(plain), hold_output_tokens=1).input_tokens
+
+
+def test_a_cut_stream_is_charged_for_what_was_sent_and_seen():
+    request = body(USER)
+    guess = guessed_usage(request, 41)
+
+    assert guess.estimated
+    assert (-(-len(json.dumps(json.loads(request.raw))) // 4) + 8, 11) == (
+        guess.input_tokens,
+        guess.output_tokens,
+    )

@@ -1,0 +1,188 @@
+"""A cut stream never looks whole, and what is relayed is what came."""
+
+import pytest
+
+from shared.errors import FailureKind
+from shared.providers.dialects.openai_stream import OpenAIScanner
+from tests.fakes.upstream import DONE, chunk, events
+
+
+def run(*pieces, **asked):
+    scanner = OpenAIScanner(**asked)
+    scans = [scanner.feed(piece) for piece in pieces]
+    return scanner, [*scans, scanner.finish()]
+
+
+def first_error(scans):
+    return next((scan.error for scan in scans if scan.error is not None), None)
+
+
+WHOLE = events(["Hel", "lo"])
+
+
+def test_canonical_events_go_out_as_the_same_bytes():
+    _, scans = run(*WHOLE)
+
+    assert list(WHOLE[:-1]) == [scan.out for scan in scans][: len(WHOLE) - 1]
+    assert first_error(scans) is None
+
+
+def test_the_head_is_no_content():
+    """The first token is the first text, not the role."""
+    _, scans = run(*WHOLE)
+
+    assert [0, 1, 1, 0, 0, 0] == [scan.content_events for scan in scans]
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"content": "x"},
+        {"reasoning_content": "x"},
+        {"reasoning": "x"},
+        {"refusal": "x"},
+        {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}]},
+        {"function_call": {"name": "f", "arguments": ""}},
+    ],
+    ids=lambda delta: next(iter(delta)),
+)
+def test_what_counts_as_content(delta):
+    _, scans = run(chunk(delta))
+
+    assert 1 == scans[0].content_events
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"role": "assistant"},
+        {"content": ""},
+        {"content": None},
+        {"tool_calls": []},
+        {"tool_calls": None},
+    ],
+    ids=str,
+)
+def test_what_does_not(delta):
+    _, scans = run(chunk(delta))
+
+    assert 0 == scans[0].content_events
+
+
+@pytest.mark.parametrize("kept", range(len(WHOLE) - 2))
+def test_a_stream_cut_before_its_finish_is_an_error(kept):
+    _, scans = run(*WHOLE[:kept])
+
+    assert FailureKind.MALFORMED is first_error(scans).kind
+
+
+def test_a_stream_cut_inside_its_finish_is_an_error():
+    whole = b"".join(WHOLE[:-1])
+    _, scans = run(whole[:-10])
+
+    assert FailureKind.MALFORMED is first_error(scans).kind
+
+
+def test_an_end_mark_does_not_make_an_answer():
+    _, scans = run(chunk({"content": "x"}), DONE)
+
+    assert FailureKind.MALFORMED is first_error(scans).kind
+
+
+def test_an_orderly_end_after_the_finish_is_whole_without_an_end_mark():
+    """The caller still gets one."""
+    scanner, scans = run(*WHOLE[:-1])
+
+    assert first_error(scans) is None
+    assert DONE == scanner.closing(None)
+
+
+def test_one_of_two_choices_unfinished_is_an_error():
+    other = chunk({"content": "b"}).replace(b'"index":0', b'"index":1')
+    _, scans = run(chunk({"content": "a"}), other, chunk({}, "stop"))
+
+    assert FailureKind.MALFORMED is first_error(scans).kind
+
+
+@pytest.mark.parametrize(("end", "whole"), [((DONE,), True), ((), False)])
+def test_an_empty_finish_reason_needs_the_end_mark(end, whole):
+    """Some servers send it with every chunk, some only with the last."""
+    _, scans = run(chunk({"content": "a"}, ""), *end)
+
+    assert whole is (first_error(scans) is None)
+
+
+@pytest.mark.parametrize("reason", ["error", "network_error", "insufficient_system_resource"])
+def test_finish_reasons_that_mean_failure(reason):
+    _, scans = run(chunk({"content": "a"}), chunk({}, reason))
+
+    assert FailureKind.SERVER_ERROR is first_error(scans).kind
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"data: {\n\n", b"data: 7\n\n", b'data: {"model":"\xff"}\n\n', b"data: " + b"[" * 99_999],
+    ids=["half", "number", "not UTF-8", "deep"],
+)
+def test_garbage_is_malformed_and_is_not_sent_on(garbage):
+    _, scans = run(chunk({"content": "a"}), garbage + b"\n\n")
+
+    assert FailureKind.MALFORMED is first_error(scans).kind
+    assert b"" == b"".join(scan.out for scan in scans[1:])
+
+
+def test_a_plain_json_error_with_status_200_is_that_error():
+    _, scans = run(b'{"error":{"message":"slow down","type":"requests","code":"429"}}')
+
+    error = first_error(scans)
+    assert (FailureKind.RATE_LIMITED, 429) == (error.kind, error.status)
+
+
+def test_a_giant_event_is_malformed():
+    _, scans = run(b"data: " + b"x" * 3_000_000)
+
+    assert FailureKind.MALFORMED is first_error(scans).kind
+
+
+def test_a_long_event_passes():
+    text = "x" * 1_000_000
+    scanner, scans = run(chunk({"content": text}), *WHOLE[3:])
+
+    assert first_error(scans) is None
+    assert 1_000_000 == scanner.content_bytes
+
+
+def test_nothing_after_the_end_mark_matters():
+    _, scans = run(*WHOLE, b"data: {garbage\n\n")
+
+    assert first_error(scans) is None
+
+
+def test_later_chunks_without_usage_erase_nothing():
+    usage = {"prompt_tokens": 5, "completion_tokens": 1}
+    scanner, _ = run(chunk({"content": "a"}, usage=usage), chunk({}, "stop"), DONE)
+
+    assert 5 == scanner.usage.input_tokens
+
+
+def test_zero_is_a_count():
+    scanner, _ = run(*WHOLE[:-1], chunk(usage={"prompt_tokens": 0, "completion_tokens": 0}), DONE)
+
+    assert (0, 0) == (scanner.usage.input_tokens, scanner.usage.output_tokens)
+
+
+def test_a_repeated_role_is_sent_once():
+    _, scans = run(
+        chunk({"role": "assistant", "content": "a"}), chunk({"role": "assistant", "content": "b"})
+    )
+
+    assert [1, 0] == [scan.out.count(b'"role"') for scan in scans[:2]]
+    assert b'"delta":{"content":"b"}' in scans[1].out
+
+
+def test_legacy_completions_are_read_too():
+    raw = b'data: {"choices":[{"index":0,"text":"hi","finish_reason":null}]}\n\n'
+    scanner, scans = run(raw, raw.replace(b"null", b'"stop"'), DONE)
+
+    assert (1, 4) == (scans[0].content_events, scanner.content_bytes)
+    assert first_error(scans) is None
