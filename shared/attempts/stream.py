@@ -1,0 +1,162 @@
+"""One call for a stream: silent until the first content, explicit about its end."""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from shared.attempts.whole import MAX_ANSWER_BYTES
+from shared.clock import Clock
+from shared.config.model import Timeouts
+from shared.errors import FailureKind, UpstreamError
+from shared.providers.exchange import (
+    SUCCESS,
+    Exchange,
+    HttpResponse,
+    OpenResponse,
+    Scan,
+    StreamScanner,
+    Transport,
+)
+
+DRAIN_S = 0.25
+"""How long the end of a finished stream may take to arrive so that its connection is kept."""
+
+MAX_STREAM_BYTES = 64 * 1024 * 1024
+
+
+class UpstreamStream:
+    """A provider's stream that has shown content; before that it may fail without a trace.
+
+    Iterating yields bytes in the served dialect and raises UpstreamError when the stream breaks.
+    After the last of them `whole` is True. Close it in any case.
+    """
+
+    def __init__(
+        self, exchange: Exchange, transport: Transport, timeouts: Timeouts, clock: Clock
+    ) -> None:
+        self.scanner: StreamScanner = exchange.scanner()
+        self.first_token_s = 0.0
+        self.whole = False
+        self._exchange = exchange
+        self._timeouts = timeouts
+        self._clock = clock
+        self._call = transport.open(exchange.request, connect_s=timeouts.connect_s)
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._held = b""
+        self._ends_s = 0.0
+        self._content_s = 0.0
+        self._received_bytes = 0
+        self._closed = False
+
+    async def open(self, limit_s: float) -> None:
+        """Send and wait for the first content or a tool call; heads and comments do not count.
+
+        Raises:
+            UpstreamError: what went wrong; nothing has been passed on and all is closed again.
+        """
+        started_s = self._clock.monotonic()
+        self._ends_s = started_s + min(self._timeouts.attempt_s, limit_s)
+        first_s = min(self._timeouts.first_token_s, self._timeouts.attempt_s, limit_s)
+        try:
+            async with self._clock.timeout(first_s):
+                response = await self._call.__aenter__()
+                await self._check_head(response)
+                self._chunks = response.chunks()
+                await self._read_to_content(self._chunks)
+        except TimeoutError as error:
+            await self.aclose()
+            raise UpstreamError(FailureKind.TIMEOUT, f"No content within {first_s:g} s.") from error
+        except BaseException:
+            await self.aclose()
+            raise
+        self._content_s = self._clock.monotonic()
+        self.first_token_s = self._content_s - started_s
+
+    async def _check_head(self, response: OpenResponse) -> None:
+        if response.status not in SUCCESS:
+            body = await response.read(MAX_ANSWER_BYTES)
+            raise self._exchange.error_of(
+                HttpResponse(status=response.status, headers=response.headers, body=body)
+            )
+        if (refused := self._exchange.refuse_head(response.status, response.headers)) is not None:
+            raise refused
+
+    async def _read_to_content(self, chunks: AsyncIterator[bytes]) -> None:
+        held = []
+        while True:
+            chunk = await anext(chunks, None)
+            scan = self._scanned(chunk)
+            held.append(scan.out)
+            if scan.content_events or self.whole:
+                self._held = b"".join(held)
+                return
+
+    def _scanned(self, chunk: bytes | None) -> Scan:
+        """Feed one chunk, or the end of the connection.
+
+        Raises:
+            UpstreamError: the stream broke, said so itself, or is larger than allowed.
+        """
+        if chunk is None:
+            scan = self.scanner.finish()
+            self.whole = True
+        else:
+            self._received_bytes += len(chunk)
+            scan = self.scanner.feed(chunk)
+            self.whole = scan.ended
+        error = scan.error
+        if error is None and self._received_bytes > MAX_STREAM_BYTES:
+            error = UpstreamError(
+                FailureKind.MALFORMED, f"The stream passed {MAX_STREAM_BYTES} bytes."
+            )
+        if error is not None:
+            self.whole = False
+            raise error
+        return scan
+
+    def __aiter__(self) -> "UpstreamStream":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._held:
+            held, self._held = self._held, b""
+            return held
+        if self.whole or self._chunks is None:
+            raise StopAsyncIteration
+        now_s = self._clock.monotonic()
+        idle_ends_s = self._content_s + self._timeouts.idle_s
+        allowed_s = min(idle_ends_s, self._ends_s) - now_s
+        try:
+            async with self._clock.timeout(allowed_s):
+                chunk = await anext(self._chunks, None)
+        except TimeoutError as error:
+            stalled = idle_ends_s <= self._ends_s
+            reason = (
+                f"No content for {self._timeouts.idle_s:g} s."
+                if stalled
+                else "The attempt's time was over before the stream ended."
+            )
+            raise UpstreamError(FailureKind.TIMEOUT, reason) from error
+        scan = self._scanned(chunk)
+        if scan.content_events:
+            self._content_s = self._clock.monotonic()
+        return scan.out
+
+    async def aclose(self) -> None:
+        """Free the connection: kept when the stream ended in order, else cut at once.
+
+        An abandoned stream is billed to its end, so this never waits for more content.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self.whole and self._chunks is not None:
+                await self._drain(self._chunks)
+        finally:
+            await self._call.__aexit__(None, None, None)
+
+    async def _drain(self, chunks: AsyncIterator[bytes]) -> None:
+        with suppress(TimeoutError, UpstreamError):
+            async with self._clock.timeout(DRAIN_S):
+                while await anext(chunks, None) is not None:
+                    pass

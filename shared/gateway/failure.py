@@ -1,0 +1,67 @@
+"""An error as callers read it: the `error` object of an OpenAI body, of a job row, of an event."""
+
+import msgspec
+
+from shared.errors import (
+    BudgetExceeded,
+    ChainFailed,
+    FailureKind,
+    GatewayError,
+    UpstreamError,
+)
+
+_KEPT = frozenset({FailureKind.REJECTED, FailureKind.CONTEXT_LENGTH, FailureKind.CONTENT_FILTER})
+"""The provider's own words about the caller's request are kept: status, message, string code."""
+
+_TYPES = {
+    "invalid_api_key": "authentication_error",
+    "permission_denied": "permission_error",
+    "conflict": "conflict",
+    "idempotency_in_progress": "conflict",
+    "rate_limit_exceeded": "rate_limit_error",
+    "queue_full": "rate_limit_error",
+    "budget_exceeded": "insufficient_quota",
+    "internal_error": "server_error",
+    "upstream_unavailable": "server_error",
+    "upstream_credential": "server_error",
+    "upstream_malformed": "server_error",
+    "all_targets_failed": "server_error",
+    "overloaded": "server_error",
+    "store_unavailable": "server_error",
+    "upstream_timeout": "server_error",
+    "deadline_exceeded": "server_error",
+    "stream_interrupted": "server_error",
+    "expired": "server_error",
+    "cancelled": "server_error",
+    "worker_lost": "server_error",
+}
+
+
+def kept(error: GatewayError) -> UpstreamError | None:
+    """Return the provider's refusal that is to be shown as it came, if that is what it is."""
+    if isinstance(error, ChainFailed) and error.error is not None and error.error.kind in _KEPT:
+        return error.error
+    return None
+
+
+def failure_of(error: GatewayError) -> dict[str, object]:
+    """Return `{message, type, param, code}`, with `attempts` and budget facts where there are any.
+
+    `upstream_status` stands beside a provider's refusal; it decides the HTTP status at the edge.
+    """
+    body: dict[str, object] = {
+        "message": error.message,
+        "type": _TYPES.get(error.code, "invalid_request_error"),
+        "param": error.param,
+        "code": error.code,
+    }
+    if (refusal := kept(error)) is not None:
+        body["code"] = refusal.upstream_code or error.code
+        body["type"] = refusal.upstream_type or body["type"]
+        body["upstream_status"] = refusal.status
+    if isinstance(error, ChainFailed):
+        body["attempts"] = [msgspec.to_builtins(one) for one in error.attempts]
+    if isinstance(error, BudgetExceeded):
+        body["limit_source"] = error.limit_source
+        body["resets_at"] = error.resets_at
+    return body

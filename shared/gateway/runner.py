@@ -1,0 +1,262 @@
+"""The calls of one request, each written in the books on every way out."""
+
+import asyncio
+from datetime import datetime
+
+import msgspec
+
+from shared.attempts.chain import AttemptFailed, Try
+from shared.attempts.stream import UpstreamStream
+from shared.attempts.whole import call_whole
+from shared.chat.usage import Usage, bounded
+from shared.clock import Clock
+from shared.errors import (
+    CHAIN_CODES,
+    FailedAttempt,
+    FailureKind,
+    GatewayError,
+    UpstreamError,
+)
+from shared.gateway.answer import CallContext
+from shared.gateway.catalog import Catalog
+from shared.identity import Principal
+from shared.ids import IdMaker
+from shared.ledger.books import Books, Charge, Opening, Outcome
+from shared.ledger.cost import cost_of, worst_cost_of
+from shared.ledger.estimate import guessed_usage, worst_case
+from shared.ledger.prices import CompiledPrice
+from shared.providers.exchange import Exchange, Reply, Transport
+from shared.providers.request import InferenceRequest
+from shared.telemetry.log import get_logger
+from shared.telemetry.metrics import FIRST_TOKEN_SECONDS, observe_attempt, observe_cost
+
+log = get_logger("gateway")
+
+MAYBE_BILLED = frozenset({FailureKind.TIMEOUT, FailureKind.CONNECTION, FailureKind.MALFORMED})
+"""Failures without the provider's own refusal: it may have worked, so input is charged, flagged."""
+
+
+class Kit(msgspec.Struct, frozen=True, kw_only=True):
+    """What every call needs; one per process and config."""
+
+    catalog: Catalog
+    transport: Transport
+    clock: Clock
+    ids: IdMaker
+
+
+class Attempt:
+    """One call that has been opened in the books; closes itself exactly once."""
+
+    def __init__(
+        self, kit: Kit, opening: Opening, books: Books, price: CompiledPrice | None
+    ) -> None:
+        self.opening = opening
+        self.cost_nanousd: int | None = None
+        self._kit = kit
+        self._books = books
+        self._price = price
+        self._started_s = kit.clock.monotonic()
+        self._closed = False
+
+    def close(
+        self,
+        outcome: Outcome,
+        usage: Usage,
+        *,
+        error: GatewayError | None = None,
+        reported_model: str | None = None,
+        first_token_s: float | None = None,
+    ) -> FailedAttempt:
+        """Write the charge and return the attempt as callers see it."""
+        elapsed_s = self._kit.clock.monotonic() - self._started_s
+        upstream = error if isinstance(error, UpstreamError) else None
+        code = _code_of(error)
+        if not self._closed:
+            self._closed = True
+            usage = bounded(usage)
+            self.cost_nanousd = None if self._price is None else cost_of(usage, self._price)
+            self._books.close(
+                Charge(
+                    opening=self.opening,
+                    outcome=outcome,
+                    usage=usage,
+                    cost_nanousd=self.cost_nanousd,
+                    code=code,
+                    status_code=_status_of(outcome, upstream),
+                    reported_model=reported_model,
+                    duration_ms=round(elapsed_s * 1000),
+                    first_token_ms=None if first_token_s is None else round(first_token_s * 1000),
+                    ended_at=self._kit.clock.now(),
+                )
+            )
+            observe_attempt(self.opening.provider, outcome.value, code, elapsed_s, usage)
+            observe_cost(self.opening.provider, self.cost_nanousd)
+        return FailedAttempt(
+            id=self.opening.attempt_id,
+            provider=self.opening.provider,
+            model=self.opening.model,
+            outcome=outcome.value,
+            kind=None if upstream is None else upstream.kind.value,
+            status_code=_status_of(outcome, upstream),
+            duration_ms=round(elapsed_s * 1000),
+            message=None if error is None else error.message,
+        )
+
+
+class Runner:
+    """Makes the attempts of one request; the chain decides which."""
+
+    def __init__(
+        self,
+        kit: Kit,
+        principal: Principal,
+        request: InferenceRequest,
+        books: Books,
+        context: CallContext,
+    ) -> None:
+        self._kit = kit
+        self._principal = principal
+        self._request = request
+        self._books = books
+        self._context = context
+        self.shown: list[FailedAttempt] = []
+        self.spent_nanousd = 0
+
+    async def whole(self, tried: Try) -> tuple[Reply, Attempt]:
+        """Call for a whole answer.
+
+        Raises:
+            AttemptFailed: it failed and is in the books.
+        """
+        exchange, attempt = await self._open(tried)
+        try:
+            reply = await call_whole(
+                exchange,
+                self._kit.transport,
+                timeouts=tried.step.timeouts,
+                limit_s=tried.limit_s,
+                clock=self._kit.clock,
+            )
+        except BaseException as error:
+            failure = self._failed(attempt, error)
+            if failure is error:
+                raise
+            raise failure from error
+        usage = reply.usage or guessed_usage(self._request, len(reply.body))
+        self._won(attempt.close(Outcome.SUCCEEDED, usage, reported_model=reply.model), attempt)
+        return reply, attempt
+
+    async def stream(self, tried: Try) -> tuple[UpstreamStream, Attempt]:
+        """Call for a stream and wait for its first content; closing the attempt is then due.
+
+        Raises:
+            AttemptFailed: it failed before any content and is in the books.
+        """
+        exchange, attempt = await self._open(tried)
+        upstream = UpstreamStream(
+            exchange, self._kit.transport, tried.step.timeouts, self._kit.clock
+        )
+        try:
+            await upstream.open(tried.limit_s)
+        except BaseException as error:
+            failure = self._failed(attempt, error)
+            if failure is error:
+                raise
+            raise failure from error
+        FIRST_TOKEN_SECONDS.labels(attempt.opening.provider).observe(upstream.first_token_s)
+        return upstream, attempt
+
+    def estimated(self, content_bytes: int) -> Usage:
+        """Return a flagged guess of what was used, from what was sent and received."""
+        return guessed_usage(self._request, content_bytes)
+
+    def _won(self, shown: FailedAttempt, attempt: Attempt) -> None:
+        self.shown.append(shown)
+        self.spent_nanousd += attempt.cost_nanousd or 0
+
+    def close_stream(
+        self,
+        attempt: Attempt,
+        upstream: UpstreamStream,
+        outcome: Outcome,
+        error: GatewayError | None = None,
+    ) -> None:
+        """Write how a stream that had shown content ended."""
+        scanner = upstream.scanner
+        usage = scanner.usage or self.estimated(scanner.content_bytes)
+        shown = attempt.close(
+            outcome,
+            usage,
+            error=error,
+            reported_model=scanner.model,
+            first_token_s=upstream.first_token_s,
+        )
+        self._won(shown, attempt)
+
+    def _failed(self, attempt: Attempt, error: BaseException) -> BaseException:
+        """Write the failure; return what to raise: AttemptFailed for the chain, else as it came."""
+        if isinstance(error, UpstreamError):
+            used = self.estimated(0) if error.kind in MAYBE_BILLED and error.sent else Usage()
+            shown = attempt.close(Outcome.FAILED, used, error=error)
+            self._won(shown, attempt)
+            log.warning(
+                "attempt.failed",
+                attempt_id=shown.id,
+                target=f"{shown.provider}/{shown.model}",
+                kind=error.kind.value,
+                status_code=error.status,
+                elapsed_ms=shown.duration_ms,
+                reason=error.message,
+            )
+            return AttemptFailed(error, shown)
+        if isinstance(error, asyncio.CancelledError):
+            self._won(attempt.close(Outcome.CANCELLED, self.estimated(0)), attempt)
+            return error
+        own = error if isinstance(error, GatewayError) else GatewayError("A bug in the gateway.")
+        self._won(attempt.close(Outcome.FAILED, self.estimated(0), error=own), attempt)
+        return error
+
+    async def _open(self, tried: Try) -> tuple[Exchange, Attempt]:
+        """Build the exchange and open the books; no provider is called before that is done."""
+        kit, target = self._kit, tried.step.target
+        exchange = kit.catalog.providers[target.provider].exchange(self._request, target)
+        price = kit.catalog.price(tried.step.route, target)
+        opening = self._opening(tried, price, kit.clock.now())
+        await self._books.open(opening)
+        return exchange, Attempt(kit, opening, self._books, price)
+
+    def _opening(self, tried: Try, price: CompiledPrice | None, at: datetime) -> Opening:
+        step, context = tried.step, self._context
+        worst = bounded(worst_case(self._request, hold_output_tokens=step.hold_output_tokens))
+        return Opening(
+            attempt_id=self._kit.ids("att"),
+            request_id=context.request_id,
+            job_id=context.job_id,
+            number=tried.number,
+            tenant_id=self._principal.tenant_id,
+            key_id=self._principal.key_id,
+            user=context.user,
+            tags=context.tags,
+            endpoint=self._request.endpoint,
+            route=step.route,
+            provider=step.target.provider,
+            model=step.target.model,
+            stream=self._request.stream,
+            started_at=at,
+            estimate_nanousd=None if price is None else worst_cost_of(worst, price),
+            estimate_usage=worst,
+            price_source=None if price is None else price.source,
+        )
+
+
+def _status_of(outcome: Outcome, upstream: UpstreamError | None) -> int | None:
+    if upstream is not None:
+        return upstream.status
+    return 200 if outcome is Outcome.SUCCEEDED else None
+
+
+def _code_of(error: GatewayError | None) -> str | None:
+    if error is None:
+        return None
+    return CHAIN_CODES[error.kind] if isinstance(error, UpstreamError) else error.code

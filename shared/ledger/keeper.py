@@ -1,0 +1,170 @@
+"""Moves the spool's records to SQL, and replays the spools of processes that died."""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+from sqlalchemy.exc import DataError
+
+from shared.clock import Clock
+from shared.errors import StoreUnavailable
+from shared.ledger.books import Charge, Opening, lost
+from shared.ledger.rows import ledger_row
+from shared.ledger.spool import Spool, orphans
+from shared.store.engine import Store
+from shared.store.ledger import insert_ledger
+from shared.telemetry.log import get_logger
+from shared.telemetry.metrics import LOST_ATTEMPTS, SPOOL_PENDING, SPOOL_RECORDS
+
+log = get_logger("ledger")
+
+FLUSH_S = 0.2
+"""How long a record may wait for others to share its transaction."""
+
+AWAY_S = 1.0
+"""Wait before the database is tried again."""
+
+REPLAY_S = 5.0
+"""How often ownerless spools are looked for."""
+
+REPLAY_GROUP = 500
+
+REFUSED = "refused.jsonl"
+"""Beside the spools: charges that the database refused for what they are."""
+
+
+class SpoolBooks:
+    """The API's books: appends to the spool, never waits for SQL."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._unwritten: list[Charge] = []
+
+    async def open(self, opening: Opening) -> None:
+        """Record that the provider is about to be called.
+
+        Raises:
+            StoreUnavailable: the disk refused.
+        """
+        self.retry_unwritten()
+        self._spool.append_opening(opening)
+
+    def close(self, charge: Charge) -> None:
+        """Record how the attempt ended; kept in memory while the disk refuses."""
+        try:
+            self._spool.append_charge(charge)
+        except StoreUnavailable:
+            self._unwritten.append(charge)
+            log.exception("spool.refused", waiting=len(self._unwritten))
+
+    def retry_unwritten(self) -> None:
+        """Write what the disk refused before.
+
+        Raises:
+            StoreUnavailable: it still does.
+        """
+        while self._unwritten:
+            self._spool.append_charge(self._unwritten[0])
+            self._unwritten.pop(0)
+
+
+class Keeper:
+    """The background task of a process that owns a spool."""
+
+    def __init__(self, spool: Spool, store: Store, clock: Clock) -> None:
+        self._spool = spool
+        self._store = store
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Flush for ever; cancelled by its owner, who then calls `flush` a last time."""
+        next_replay_s = 0.0
+        while True:
+            try:
+                await self.flush()
+                if self._clock.monotonic() >= next_replay_s:
+                    await replay_orphans(
+                        self._spool.path.parent, self._store, self._clock, own=self._spool.path
+                    )
+                    next_replay_s = self._clock.monotonic() + REPLAY_S
+                await self._clock.sleep(FLUSH_S)
+            except StoreUnavailable as error:
+                log.warning(
+                    "spool.waiting", pending_bytes=self._spool.pending_bytes, why=str(error)
+                )
+                await self._clock.sleep(AWAY_S)
+            except Exception:
+                log.exception("spool.failed", pending_bytes=self._spool.pending_bytes)
+                await self._clock.sleep(AWAY_S)
+
+    async def flush(self) -> int:
+        """Move all that is pending to SQL; return how many charges went.
+
+        Raises:
+            StoreUnavailable: the rest stays in the spool.
+        """
+        moved = 0
+        while self._spool.pending_bytes:
+            await asyncio.to_thread(self._spool.sync)
+            charges, end = self._spool.read()
+            if end == self._spool.flushed_bytes:
+                break
+            await insert_charges(self._store, charges, self._spool.path.parent / REFUSED)
+            self._spool.flushed_bytes = end
+            moved += len(charges)
+        SPOOL_RECORDS.inc(moved)
+        SPOOL_PENDING.set(self._spool.pending_bytes)
+        self._spool.rotate_if_drained()
+        return moved
+
+
+async def insert_charges(store: Store, charges: list[Charge], refused: Path) -> None:
+    """Write ledger rows; those that stand already change nothing.
+
+    A row that the database will never take, because of a value, goes to the file `refused`, for
+    people: the others behind it must not wait for ever.
+
+    Raises:
+        StoreUnavailable: none or some were written; all may be tried again.
+    """
+    if not charges:
+        return
+    try:
+        async with store.write() as tx:
+            await insert_ledger(tx, [ledger_row(charge) for charge in charges])
+    except (DataError, OverflowError) as error:
+        if len(charges) > 1:
+            for charge in charges:
+                await insert_charges(store, [charge], refused)
+            return
+        log.critical(
+            "ledger.refused",
+            attempt_id=charges[0].opening.attempt_id,
+            file=refused.name,
+            why=type(error).__name__,
+        )
+        with refused.open("ab") as file:
+            file.write(msgspec.json.encode(charges[0]) + b"\n")
+
+
+async def replay_orphans(folder: Path, store: Store, clock: Clock, own: Path | None = None) -> int:
+    """Write what dead processes left: their charges, and an open without a close as `lost`.
+
+    Returns how many attempts were lost. Safe to run anywhere and twice: rows are unique by
+    attempt.
+    """
+    lost_count = 0
+    for orphan in orphans(folder, but=[own] if own else []):
+        charges, left_open = orphan.contents()
+        charges += [lost(opening, clock.now()) for opening in left_open]
+        for start in range(0, len(charges), REPLAY_GROUP):
+            group = charges[start : start + REPLAY_GROUP]
+            await insert_charges(store, group, folder / REFUSED)
+        orphan.remove()
+        lost_count += len(left_open)
+        LOST_ATTEMPTS.inc(len(left_open))
+        if charges:
+            log.warning(
+                "spool.replayed", file=orphan.path.name, charges=len(charges), lost=len(left_open)
+            )
+    return lost_count

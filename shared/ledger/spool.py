@@ -1,0 +1,198 @@
+"""The spool: a process's append-only file of books, locked while its owner lives.
+
+One record a line: `O` and the opening's JSON before a provider is called, `C` and the charge's
+after it. A plain write() reaches the page cache, so the record survives kill -9 of the process;
+the flusher fsyncs each group before it goes to SQL. A torn last line (power loss) is no record.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from shared.errors import StoreUnavailable
+from shared.ledger.books import Charge, Opening
+
+ROTATE_BYTES = 8 * 1024 * 1024
+"""A drained file above this is replaced by a new one with what is still open."""
+
+GROUP_BYTES = 512 * 1024
+"""What the flusher reads at a time: a few hundred records."""
+
+_encoder = msgspec.json.Encoder()
+_opening = msgspec.json.Decoder(Opening)
+_charge = msgspec.json.Decoder(Charge)
+
+
+class Spool:
+    """This process's file. Not for two threads: append and rotate belong to the event loop."""
+
+    def __init__(self, folder: Path, owner: str, rotate_bytes: int = ROTATE_BYTES) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._owner = owner
+        self._rotate_bytes = rotate_bytes
+        self._turn = 0
+        self._open: dict[str, Opening] = {}
+        self._size = 0
+        self.flushed_bytes = 0
+        self.path, self._file = self._created()
+
+    @property
+    def pending_bytes(self) -> int:
+        """What has not reached SQL yet."""
+        return self._size - self.flushed_bytes
+
+    def append_opening(self, opening: Opening) -> None:
+        """Record that a call is about to be made.
+
+        Raises:
+            StoreUnavailable: the disk refused (full, gone); the call must not be made.
+        """
+        self._append(b"O", _encoder.encode(opening))
+        self._open[opening.attempt_id] = opening
+
+    def append_charge(self, charge: Charge) -> None:
+        """Record how it ended.
+
+        Raises:
+            StoreUnavailable: the disk refused; the caller keeps the charge in memory.
+        """
+        self._append(b"C", _encoder.encode(charge))
+        self._open.pop(charge.opening.attempt_id, None)
+
+    def _append(self, kind: bytes, payload: bytes) -> None:
+        line = kind + payload + b"\n"
+        try:
+            written = os.write(self._file, line)
+            while written < len(line):
+                written += os.write(self._file, line[written:])
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The spool {self.path.name} cannot be written: {error.strerror}."
+            ) from error
+        self._size += len(line)
+
+    def sync(self) -> None:
+        """Flush to the disk; blocks, so call it off the event loop."""
+        os.fdatasync(self._file)
+
+    def read(self) -> tuple[list[Charge], int]:
+        """Return the next unflushed charges and the position after them."""
+        with self.path.open("rb") as file:
+            file.seek(self.flushed_bytes)
+            data = file.read(GROUP_BYTES)
+        end = data.rfind(b"\n") + 1
+        if end == 0 and len(data) == GROUP_BYTES:  # one record larger than a group
+            with self.path.open("rb") as file:
+                file.seek(self.flushed_bytes)
+                data = file.readline()
+            end = len(data)
+        charges = [record for record in records(data[:end]) if isinstance(record, Charge)]
+        return charges, self.flushed_bytes + end
+
+    def rotate_if_drained(self) -> None:
+        """Start a new file once all of a large one is in SQL; open attempts move along."""
+        if self.pending_bytes or self._size < self._rotate_bytes:
+            return
+        old_path, old_file, still_open = self.path, self._file, list(self._open.values())
+        self.path, self._file = self._created()
+        self._size = self.flushed_bytes = 0
+        for opening in still_open:
+            self._append(b"O", _encoder.encode(opening))
+        self.flushed_bytes = self._size
+        old_path.unlink(missing_ok=True)
+        os.close(old_file)
+
+    def close(self) -> None:
+        """Give the file up: removed when nothing is left in it, else for a caretaker to replay."""
+        if not self.pending_bytes and not self._open:
+            self.path.unlink(missing_ok=True)
+        os.close(self._file)
+
+    def _created(self) -> tuple[Path, int]:
+        """Make and lock a file.
+
+        Two things make it take the next name: an earlier process of the same owner has left a file
+        for a caretaker, or a caretaker took ours for such a one before it was locked.
+        """
+        while True:
+            path = self._folder / f"{self._owner}-{self._turn}.spool"
+            self._turn += 1
+            try:
+                file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
+            except FileExistsError:
+                continue
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(file), path.stat()):
+                    return path, file
+            except (BlockingIOError, FileNotFoundError):
+                pass
+            os.close(file)
+
+
+def records(data: bytes) -> Iterator[Opening | Charge]:
+    """Yield the records in order; lines that are torn or unreadable are passed over."""
+    for line in data.split(b"\n"):
+        try:
+            if line[:1] == b"O":
+                yield _opening.decode(line[1:])
+            elif line[:1] == b"C":
+                yield _charge.decode(line[1:])
+        except msgspec.DecodeError:
+            continue
+
+
+class Orphan:
+    """A spool whose owner is gone, locked by us."""
+
+    def __init__(self, path: Path, file: int) -> None:
+        self.path = path
+        self._file = file
+
+    def contents(self) -> tuple[list[Charge], list[Opening]]:
+        """Return its charges, and the openings that were never closed."""
+        charges: list[Charge] = []
+        left_open: dict[str, Opening] = {}
+        for record in records(self.path.read_bytes()):
+            if isinstance(record, Charge):
+                charges.append(record)
+                left_open.pop(record.opening.attempt_id, None)
+            else:
+                left_open[record.attempt_id] = record
+        return charges, list(left_open.values())
+
+    def remove(self) -> None:
+        """Delete the file: all of it is in SQL."""
+        self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        os.close(self._file)
+
+
+def orphans(folder: Path, *, but: Sequence[Path] = ()) -> Iterator[Orphan]:
+    """Yield the spools nobody holds. The lock tells: it dies with its owner's process."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.glob("*.spool")):
+        if path in but:
+            continue
+        try:
+            file = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            continue
+        orphan = Orphan(path, file)
+        try:
+            if path.exists():
+                yield orphan
+        finally:
+            orphan.close()

@@ -1,0 +1,1 @@
+"""Which targets may serve a request, in which order; pure."""

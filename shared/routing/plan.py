@@ -1,0 +1,119 @@
+"""The plan of one request: which targets to try, in which order. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from shared.config.model import Retry, Timeouts
+from shared.errors import FailureKind
+from shared.providers.target import Target
+from shared.routing.route import Route, WeightedTarget
+
+Draw = Callable[[], float]
+"""Returns a number in [0, 1)."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One target to try, with the policies of the route it comes from."""
+
+    route: str
+    target: Target
+    retry: Retry
+    timeouts: Timeouts
+    hold_output_tokens: int = 4096
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Steps in order; `redirects` replaces what is left after a failure of that kind."""
+
+    route: str
+    steps: tuple[Step, ...]
+    redirects: Mapping[FailureKind, tuple[Step, ...]] = {}
+    total_s: float = 600.0
+
+
+def build_plan(
+    route: Route, find: Callable[[str], Route | None], draw: Draw, turn: int = 0
+) -> Plan:
+    """Return the plan: a permutation of the route's targets, then its fallbacks' targets.
+
+    `turn` counts the route's requests and decides for round robin. Fallbacks are not recursive
+    and a target stands in the plan once, where it comes first.
+    """
+    steps = _ordered(route, draw, turn)
+    for name in route.fallbacks:
+        if (fallback := find(name)) is not None:
+            steps += _ordered(fallback, draw, turn)
+    redirects = {
+        kind: tuple(
+            step
+            for name in names
+            if (other := find(name)) is not None
+            for step in _ordered(other, draw, turn)
+        )
+        for kind, names in route.on_failure.items()
+    }
+    return Plan(
+        route=route.model,
+        steps=_first_of_each(steps),
+        redirects=redirects,
+        total_s=route.timeouts.total_s,
+    )
+
+
+def _ordered(route: Route, draw: Draw, turn: int) -> list[Step]:
+    groups = list(route.choices)
+    match route.strategy:
+        case "weighted":
+            weights = [group[0].target.weight for group in groups]
+            groups = [groups[index] for index in weighted_order(weights, draw)]
+        case "round_robin":
+            start = turn % len(groups)
+            groups = groups[start:] + groups[:start]
+        case _:
+            pass  # priority: the file's order; the others say at start that they act like it
+    return [
+        Step(
+            route=route.model,
+            target=choice.target,
+            retry=route.retry,
+            timeouts=route.timeouts,
+            hold_output_tokens=route.hold_output_tokens,
+        )
+        for group in groups
+        for choice in _credentials(group, draw)
+    ]
+
+
+def _credentials(group: Sequence[WeightedTarget], draw: Draw) -> list[WeightedTarget]:
+    if len(group) == 1:
+        return list(group)
+    return [group[index] for index in weighted_order([one.weight for one in group], draw)]
+
+
+def weighted_order(weights: Sequence[int], draw: Draw) -> list[int]:
+    """Return the indexes in an order drawn without replacement, by weight."""
+    left = list(range(len(weights)))
+    order = []
+    while left:
+        mark = draw() * sum(weights[index] for index in left)
+        chosen = left[-1]
+        for index in left:
+            mark -= weights[index]
+            if mark < 0:
+                chosen = index
+                break
+        left.remove(chosen)
+        order.append(chosen)
+    return order
+
+
+def _first_of_each(steps: Sequence[Step]) -> tuple[Step, ...]:
+    seen: set[tuple[str, str, str]] = set()
+    kept = []
+    for step in steps:
+        key = (step.target.provider, step.target.model, step.target.credential)
+        if key not in seen:
+            seen.add(key)
+            kept.append(step)
+    return tuple(kept)

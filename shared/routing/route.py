@@ -1,0 +1,130 @@
+"""Routes compiled from the config: a public model name, its targets, its policies."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from shared.config.model import Config, ProviderConfig, Retry, RouteConfig, Strategy, Timeouts
+from shared.errors import FailureKind
+from shared.providers.target import Target
+
+
+class WeightedTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """A target and its share; one per credential when a provider has several."""
+
+    target: Target
+    weight: int
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """What `model` means.
+
+    `choices` are groups: one for each configured target, with an entry for each credential that
+    may be used.
+    """
+
+    model: str
+    strategy: Strategy
+    choices: tuple[tuple[WeightedTarget, ...], ...]
+    fallbacks: tuple[str, ...] = ()
+    on_failure: Mapping[FailureKind, tuple[str, ...]] = {}
+    timeouts: Timeouts = Timeouts()
+    retry: Retry = Retry()
+    hold_output_tokens: int = 4096
+
+
+class Routes(msgspec.Struct, frozen=True, kw_only=True):
+    """Every route by its name, aliases beside them, wildcards (`openai/*`) apart."""
+
+    by_name: Mapping[str, Route]
+    aliases: Mapping[str, str] = {}
+    wildcards: tuple[tuple[str, Route], ...] = ()
+
+    def find(self, model: str) -> Route | None:
+        """Return the route for a name, an alias or the longest matching wildcard."""
+        route = self.by_name.get(model) or self.by_name.get(self.aliases.get(model, ""))
+        if route is not None:
+            return route
+        for prefix, wildcard in self.wildcards:
+            if model.startswith(prefix) and len(model) > len(prefix):
+                return resolved(wildcard, prefix, model)
+        return None
+
+    def names(self) -> list[str]:
+        """Return what callers may ask for by name, routes first, then aliases."""
+        return [*self.by_name, *self.aliases]
+
+
+def compile_routes(config: Config) -> Routes:
+    """Return the routes of a checked config, in the file's order."""
+    by_name: dict[str, Route] = {}
+    aliases: dict[str, str] = {}
+    wildcards: list[tuple[str, Route]] = []
+    for entry in config.routes:
+        route = _compiled(entry, config.providers)
+        if entry.model.endswith("*"):
+            wildcards.append((entry.model[:-1], route))
+        else:
+            by_name[entry.model] = route
+        aliases |= dict.fromkeys(entry.aliases, entry.model)
+    wildcards.sort(key=lambda pair: -len(pair[0]))
+    return Routes(by_name=by_name, aliases=aliases, wildcards=tuple(wildcards))
+
+
+def direct_route(model: str, providers: Mapping[str, ProviderConfig]) -> Route | None:
+    """Return a route for `provider/model`, addressed without one in the file."""
+    provider, slash, upstream = model.partition("/")
+    if not slash or not upstream or provider not in providers:
+        return None
+    target = Target(provider=provider, model=upstream, credential="")
+    return Route(
+        model=model, strategy="priority", choices=(_by_credential(target, providers[provider]),)
+    )
+
+
+def resolved(wildcard: Route, prefix: str, model: str) -> Route:
+    """Return a wildcard's route for one name; a `*` in a target's model takes what matched."""
+    matched = model[len(prefix) :]
+
+    def filled(choice: WeightedTarget) -> WeightedTarget:
+        upstream = choice.target.model.replace("*", matched)
+        target = msgspec.structs.replace(choice.target, model=upstream)
+        return msgspec.structs.replace(choice, target=target)
+
+    choices = tuple(tuple(filled(choice) for choice in group) for group in wildcard.choices)
+    return msgspec.structs.replace(wildcard, model=model, choices=choices)
+
+
+def _compiled(entry: RouteConfig, providers: Mapping[str, ProviderConfig]) -> Route:
+    choices = []
+    for target in entry.targets:
+        provider = providers[target.provider]
+        named = Target(
+            provider=target.provider,
+            model=target.model,
+            weight=target.weight,
+            credential=target.credential or "",
+            params=target.params,
+            headers=target.headers,
+        )
+        choices.append(_by_credential(named, provider))
+    return Route(
+        model=entry.model,
+        strategy=entry.strategy,
+        choices=tuple(choices),
+        fallbacks=entry.fallbacks,
+        on_failure={FailureKind(kind): names for kind, names in entry.on_failure.items()},
+        timeouts=entry.timeouts,
+        retry=entry.retry,
+        hold_output_tokens=entry.hold_output_tokens,
+    )
+
+
+def _by_credential(target: Target, provider: ProviderConfig) -> tuple[WeightedTarget, ...]:
+    names: Sequence[tuple[str, int]] = [(key.name, key.weight) for key in provider.api_keys]
+    if target.credential:
+        names = [(target.credential, 1)]
+    return tuple(
+        WeightedTarget(target=msgspec.structs.replace(target, credential=name), weight=weight)
+        for name, weight in names or [("default", 1)]
+    )

@@ -1,0 +1,153 @@
+"""The composition root: `open_runtime(settings)` opens what a process needs, in order."""
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from shared.clock import Clock, SystemClock
+from shared.config.load import Loaded, load_config
+from shared.config.model import Config
+from shared.errors import StoreUnavailable
+from shared.gateway.catalog import Catalog
+from shared.gateway.runner import Kit
+from shared.gateway.service import Gateway
+from shared.ids import IdMaker, new_id
+from shared.providers.exchange import Transport
+from shared.providers.registry import kinds
+from shared.providers.wiring import open_transport
+from shared.queue.bell import Bell
+from shared.queue.silent import SilentBell
+from shared.settings import Settings
+from shared.store.engine import Store, open_store
+from shared.store.keys import ensure_tenant
+from shared.telemetry.log import get_logger
+from shared.webhooks.signature import new_secret
+
+log = get_logger("runtime")
+
+Role = Literal["api", "worker", "scheduler"]
+
+AWAY_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """One process's parts. Tests replace single fields."""
+
+    settings: Settings
+    config: Config
+    owner: str
+    clock: Clock
+    ids: IdMaker
+    store: Store
+    transport: Transport
+    gateway: Gateway
+    bell: Bell
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where this machine's processes keep their books."""
+        return self.settings.data_dir / "spool"
+
+    def webhook_secret(self, tenant_id: str) -> str | None:
+        """Return the secret the config file gives the tenant, None when the database has it."""
+        for tenant in self.config.tenants:
+            if tenant.id == tenant_id:
+                return tenant.webhook_secret
+        return None
+
+
+def owner_id(role: Role, settings: Settings) -> str:
+    """Return this process's name for leases and spools: a supervisor's, or one of its own."""
+    if settings.process_id is not None:
+        return settings.process_id
+    return f"{role}-{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+def read_config(settings: Settings, env: Mapping[str, str] = os.environ) -> Loaded:
+    """Return the checked config file of a process, or the empty config when there is none.
+
+    Raises:
+        ConfigError: with every mistake in the file.
+    """
+    if settings.config_path is None:
+        return Loaded(config=Config(), notes=("no config file: no routes and no tenants",))
+    return load_config(settings.config_path, env, kinds())
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings, *, role: Role) -> AsyncIterator[Runtime]:
+    """Open everything around a process's life, and close it in reverse.
+
+    A database that is away does not stop the start: what needs it says so until it is back.
+
+    Raises:
+        ConfigError: the config file is wrong.
+        SchemaBehind: `sluiceway migrate` is due.
+    """
+    config = read_config(settings).config
+    clock = SystemClock()
+    async with AsyncExitStack() as opened:
+        store = await open_store(settings.database_url)
+        opened.push_async_callback(store.close)
+        await _check_schema(store)
+        transport = await opened.enter_async_context(open_transport(clock))
+        bell = _bell(settings)
+        opened.push_async_callback(bell.aclose)
+        kit = Kit(
+            catalog=Catalog(config, clock.now()), transport=transport, clock=clock, ids=new_id
+        )
+        tenants = asyncio.create_task(_ensure_tenants(store, config, clock))
+        opened.push_async_callback(_stopped, tenants)
+        yield Runtime(
+            settings=settings,
+            config=config,
+            owner=owner_id(role, settings),
+            clock=clock,
+            ids=new_id,
+            store=store,
+            transport=transport,
+            gateway=Gateway(kit, random.random),  # noqa: TID251 (the root hands it out)
+            bell=bell,
+        )
+
+
+async def _check_schema(store: Store) -> None:
+    try:
+        await store.check_schema()
+    except StoreUnavailable as error:
+        log.warning("store.away", why=str(error))
+
+
+def _bell(settings: Settings) -> Bell:
+    if settings.broker_url is None:
+        return SilentBell()
+    from shared.queue.redis import RedisBell, build_ringing_broker
+
+    return RedisBell(build_ringing_broker(settings.broker_url))
+
+
+async def _ensure_tenants(store: Store, config: Config, clock: Clock) -> None:
+    """Give each tenant of the file its row, as soon as the database lets us."""
+    while True:
+        try:
+            async with store.write() as tx:
+                for tenant in config.tenants:
+                    secret = tenant.webhook_secret or new_secret(os.urandom)
+                    await ensure_tenant(tx, tenant.id, secret, await tx.now())
+        except StoreUnavailable:
+            await clock.sleep(AWAY_S)
+        else:
+            return
+
+
+async def _stopped(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,166 @@
+"""The spool: what is written survives, what is torn is no record, what is orphaned is replayed."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from shared.chat.usage import Usage
+from shared.errors import StoreUnavailable
+from shared.ledger.books import Charge, Opening, Outcome, lost
+from shared.ledger.keeper import Keeper, SpoolBooks, replay_orphans
+from shared.ledger.spool import Spool, orphans, records
+from shared.store.engine import Store
+from shared.store.ledger import usage_totals
+from tests.fakes.clock import FakeClock
+
+pytestmark = pytest.mark.anyio
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the spools lie."""
+    return tmp_path / "spool"
+
+
+def make_opening(number: int = 1) -> Opening:
+    return Opening(
+        attempt_id=f"att_{number}",
+        request_id=f"req_{number}",
+        number=1,
+        tenant_id="acme",
+        key_id="key_1",
+        endpoint="/v1/chat/completions",
+        route="m",
+        provider="alpha",
+        model="up",
+        started_at=AT,
+        estimate_nanousd=9_000,
+        estimate_usage=Usage(input_tokens=40, output_tokens=50, estimated=True),
+    )
+
+
+def make_charge(number: int = 1, cost_nanousd: int = 1_000) -> Charge:
+    return Charge(
+        opening=make_opening(number),
+        outcome=Outcome.SUCCEEDED,
+        usage=Usage(input_tokens=4, output_tokens=5),
+        cost_nanousd=cost_nanousd,
+        ended_at=AT,
+    )
+
+
+def files(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+async def spent(store: Store) -> tuple[int, int]:
+    """The attempts in SQL, and what they cost."""
+    async with store.read() as tx:
+        totals = await usage_totals(tx, "acme", AT.replace(year=2020), AT.replace(year=2099))
+    return totals.attempts, totals.cost_nanousd
+
+
+async def test_charges_reach_sql_once(folder: Path, store: Store) -> None:
+    """Flushing moves what is pending, and a second flush finds nothing."""
+    spool = Spool(folder, "api-1")
+    books, keeper = SpoolBooks(spool), Keeper(spool, store, FakeClock())
+    for number in (1, 2, 3):
+        await books.open(make_opening(number))
+        books.close(make_charge(number))
+
+    assert (3, 0) == (await keeper.flush(), await keeper.flush())
+    assert (3, 3_000) == await spent(store)
+    spool.close()
+    assert [] == files(folder)
+
+
+async def test_a_dead_process_leaves_nothing_unaccounted(folder: Path, store: Store) -> None:
+    """Its charges go to SQL, an open without a close as `lost` at its estimate; once."""
+    dead = Spool(folder, "api-dead")
+    dead.append_opening(make_opening(1))
+    dead.append_charge(make_charge(1))
+    dead.append_opening(make_opening(2))
+    dead.close()  # what the kernel does for a killed process: the lock is gone, the file is not
+
+    assert 1 == await replay_orphans(folder, store, FakeClock())
+    assert 0 == await replay_orphans(folder, store, FakeClock())
+    assert (2, 1_000 + 9_000) == await spent(store)
+
+
+async def test_a_living_process_keeps_its_spool(folder: Path, store: Store) -> None:
+    """The lock tells the living from the dead."""
+    alive = Spool(folder, "api-alive")
+    alive.append_opening(make_opening())
+
+    assert [] == list(orphans(folder))
+    assert 0 == await replay_orphans(folder, store, FakeClock())
+    assert (0, 0) == await spent(store)
+    alive.close()
+
+
+async def test_a_large_drained_spool_is_replaced(folder: Path, store: Store) -> None:
+    """What is still open moves to the new file, so that a crash still finds it."""
+    spool = Spool(folder, "api-1", rotate_bytes=20_000)
+    keeper = Keeper(spool, store, FakeClock())
+    spool.append_opening(make_opening(0))
+    number = 0
+    while spool.pending_bytes < 20_000:
+        number += 1
+        spool.append_opening(make_opening(number))
+        spool.append_charge(make_charge(number, cost_nanousd=1))
+    first = spool.path
+    await keeper.flush()
+
+    assert (number, number) == await spent(store)
+    assert [spool.path] == files(folder)
+    assert first != spool.path
+    spool.close()
+    assert 1 == await replay_orphans(folder, store, FakeClock())
+
+
+def test_a_torn_record_is_none(folder: Path) -> None:
+    """Power loss may tear the last line; nothing before it suffers."""
+    spool = Spool(folder, "api-1")
+    spool.append_opening(make_opening())
+    spool.append_charge(make_charge())
+    data = spool.path.read_bytes()
+    spool.close()
+
+    for cut in range(len(data) - 1):
+        whole = data[: data.rfind(b"\n", 0, cut) + 1].count(b"\n")
+        assert whole == len(list(records(data[:cut]))) or data[cut : cut + 1] == b"\n"
+
+
+async def test_a_full_disk_refuses_calls_and_loses_no_charge(folder: Path) -> None:
+    """Opening raises; a charge waits in memory and is written first once there is room."""
+    spool = Spool(folder, "api-1")
+    books = SpoolBooks(spool)
+    await books.open(make_opening())
+    room = spool._file
+    spool._file = os.open("/dev/full", os.O_WRONLY)
+
+    books.close(make_charge())
+    with pytest.raises(StoreUnavailable, match="cannot be written"):
+        await books.open(make_opening(2))
+
+    os.close(spool._file)
+    spool._file = room
+    await books.open(make_opening(2))
+    kinds = [type(record) for record in records(spool.path.read_bytes())]
+    assert [Opening, Charge, Opening] == kinds
+    spool.close()
+
+
+def test_a_lost_attempt_costs_its_estimate() -> None:
+    """And says that it is one."""
+    charge = lost(make_opening(), AT)
+
+    assert (9_000, True, Outcome.LOST) == (
+        charge.cost_nanousd,
+        charge.usage.estimated,
+        charge.outcome,
+    )
