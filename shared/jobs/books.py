@@ -1,0 +1,105 @@
+"""A worker's books: the attempt's row before the call, the charges with the job's end."""
+
+import msgspec
+
+from shared.errors import FailedAttempt
+from shared.jobs.lease import LeaseLost
+from shared.ledger.books import Charge, Opening, Outcome
+from shared.ledger.rows import ledger_row
+from shared.store.claims import close_attempts, open_attempt
+from shared.store.engine import Store, Tx
+from shared.store.jobs import attempts_of
+from shared.store.ledger import insert_ledger
+from shared.store.records import AttemptClosing, AttemptRow, JobRow
+
+
+def encode_opening(opening: Opening) -> bytes:
+    """Return an opening as it lies in an attempt's row."""
+    return msgspec.msgpack.encode(opening)
+
+
+def decode_opening(packed: bytes) -> Opening:
+    """Return the opening that lies in an attempt's row."""
+    return msgspec.msgpack.decode(packed, type=Opening)
+
+
+class JobBooks:
+    """The books of one run of a job, kept under its lease."""
+
+    def __init__(self, store: Store, job: JobRow) -> None:
+        self._store = store
+        self._job = job
+        # How many attempts earlier runs made; a first claim need not look.
+        self._before: int | None = 0 if job.lease_token <= 1 else None
+        self._opened: list[str] = []
+        self._charges: dict[str, Charge] = {}
+
+    async def open(self, opening: Opening) -> None:
+        """Insert the attempt's row, so that a crash leaves a trace of the call.
+
+        Raises:
+            LeaseLost: the job is somebody else's; the call must not be made.
+            StoreUnavailable: it could not be recorded; the call must not be made.
+        """
+        self._opened.append(opening.attempt_id)  # before the commit, whose reply may be lost
+        async with self._store.write() as tx:
+            if self._before is None:
+                self._before = len(await attempts_of(tx, self._job.id))
+            row = _row(self._job, opening, number=self._before + len(self._opened))
+            if not await open_attempt(tx, token=self._job.lease_token, row=row):
+                raise LeaseLost(self._job.id)
+
+    def close(self, charge: Charge) -> None:
+        """Keep the charge until the run is settled; never waits and never fails."""
+        self._charges[charge.opening.attempt_id] = charge
+
+    @property
+    def cost_nanousd(self) -> int | None:
+        """The known costs of this run together; None when the answer's own is not known."""
+        charges = self._charges.values()
+        if any(one.outcome is Outcome.SUCCEEDED and one.cost_nanousd is None for one in charges):
+            return None
+        known = [one.cost_nanousd for one in charges if one.cost_nanousd is not None]
+        return sum(known) if known else None
+
+    async def settle(self, tx: Tx, shown: tuple[FailedAttempt, ...] = ()) -> None:
+        """Write the charges and close the rows, in the transaction that ends the run.
+
+        `shown` lends the messages. An attempt without a charge was never made: the run was ended
+        while its row was being written.
+        """
+        messages = {one.id: one.message for one in shown}
+        closings = [
+            _closing(attempt_id, self._charges.get(attempt_id), messages.get(attempt_id))
+            for attempt_id in self._opened
+        ]
+        if closings:
+            await close_attempts(tx, closings)
+        if self._charges:
+            await insert_ledger(tx, [ledger_row(charge) for charge in self._charges.values()])
+
+
+def _row(job: JobRow, opening: Opening, *, number: int) -> AttemptRow:
+    return AttemptRow(
+        id=opening.attempt_id,
+        job_id=job.id,
+        number=number,
+        route=opening.route,
+        provider=opening.provider,
+        model=opening.model,
+        started_at=opening.started_at,
+        opening=encode_opening(opening),
+    )
+
+
+def _closing(attempt_id: str, charge: Charge | None, message: str | None) -> AttemptClosing:
+    if charge is None:
+        return AttemptClosing(id=attempt_id, outcome=Outcome.CANCELLED.value, duration_ms=0)
+    return AttemptClosing(
+        id=attempt_id,
+        outcome=charge.outcome.value,
+        code=charge.code,
+        status_code=charge.status_code,
+        message=message,
+        duration_ms=charge.duration_ms,
+    )

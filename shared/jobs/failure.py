@@ -1,0 +1,28 @@
+"""The `error` of a job that ended without an answer; shaped like every other error."""
+
+from collections.abc import Callable
+
+from shared.errors import GatewayError, JobCancelled, JobEnded, JobExpired, WorkerLost
+
+Describe = Callable[[GatewayError], dict[str, object]]
+"""Turns an error of a call into JSON values; the gateway's own, handed in by the process."""
+
+
+def ended(error: JobEnded) -> dict[str, object]:
+    """Return the error object of how a job ended."""
+    return {"message": error.message, "type": "server_error", "param": None, "code": error.code}
+
+
+def cancelled() -> JobCancelled:
+    """Return the error of a job that its caller cancelled."""
+    return JobCancelled("The job was cancelled.")
+
+
+def expired() -> JobExpired:
+    """Return the error of a job whose deadline passed first."""
+    return JobExpired("The job's deadline passed before it was done.")
+
+
+def worker_lost() -> WorkerLost:
+    """Return the error of a job whose workers died too often."""
+    return WorkerLost("The job's worker died too often while running it.")

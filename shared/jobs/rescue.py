@@ -1,0 +1,114 @@
+"""Taking back jobs whose worker died: their leases ended without a word."""
+
+from datetime import datetime
+
+import msgspec
+
+from shared.errors import JobEnded
+from shared.ids import IdMaker
+from shared.jobs import failure
+from shared.jobs.books import decode_opening
+from shared.jobs.ending import tell
+from shared.jobs.state import MOST_RECOVERIES, FinalStatus
+from shared.ledger.books import Outcome, lost
+from shared.ledger.rows import ledger_row
+from shared.queue.bell import Bell
+from shared.queue.tasks import DELIVERIES, jobs_topic
+from shared.store.claims import (
+    close_attempts,
+    end_lost,
+    expired_leases,
+    open_attempts_of,
+    requeue_lost,
+)
+from shared.store.engine import Store, Tx
+from shared.store.ledger import insert_ledger
+from shared.store.records import AttemptClosing, Finish, JobRow
+from shared.telemetry.log import get_logger
+from shared.telemetry.metrics import JOB_RECOVERIES, JOBS_FINISHED, LOST_ATTEMPTS
+
+AT_ONCE = 50
+"""Jobs per transaction."""
+
+log = get_logger(__name__)
+
+
+class _Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done about one job: how it ended, if it did, and what to ring."""
+
+    job: JobRow
+    lost_attempts: int
+    ended: str | None = None
+    topic: str | None = None
+
+
+async def rescue_jobs(store: Store, bell: Bell, ids: IdMaker) -> int:
+    """Take back up to 50 jobs whose lease has ended; return how many. Harmless twice.
+
+    Their open attempts become `lost` and cost their estimate. The jobs wait again, unless they
+    were being cancelled, are past their deadline, or have cost too many workers.
+    """
+    async with store.write() as tx:
+        now = await tx.now()
+        jobs = await expired_leases(tx, now, AT_ONCE)
+        taken = [await _take_back(tx, ids, job, now) for job in jobs]
+    for one in taken:
+        _note(one)
+    for topic in sorted({one.topic for one in taken if one.topic is not None}):
+        bell.ring(topic)
+    return len(jobs)
+
+
+async def _take_back(tx: Tx, ids: IdMaker, job: JobRow, now: datetime) -> _Taken:
+    lost_attempts = await _write_off(tx, job, now)
+    ending = _ending(job, now)
+    if ending is None:
+        await requeue_lost(tx, job, now)
+        return _Taken(job=job, lost_attempts=lost_attempts, topic=jobs_topic(job.priority))
+    status, error = ending
+    end = Finish(status=status, error=failure.ended(error), at=now)
+    told = await end_lost(tx, job, end) and await tell(tx, ids, job, end)
+    return _Taken(
+        job=job, lost_attempts=lost_attempts, ended=status, topic=DELIVERIES if told else None
+    )
+
+
+async def _write_off(tx: Tx, job: JobRow, now: datetime) -> int:
+    """Book the calls nobody knows the end of at their estimate; return how many."""
+    attempts = await open_attempts_of(tx, job.id)
+    if not attempts:
+        return 0
+    charges = [lost(decode_opening(row.opening), now) for row in attempts]
+    await insert_ledger(tx, [ledger_row(charge) for charge in charges])
+    closings = [
+        AttemptClosing(id=charge.opening.attempt_id, outcome=Outcome.LOST.value, code=charge.code)
+        for charge in charges
+    ]
+    await close_attempts(tx, closings)
+    return len(charges)
+
+
+def _note(taken: _Taken) -> None:
+    job = taken.job
+    JOB_RECOVERIES.inc()
+    LOST_ATTEMPTS.inc(taken.lost_attempts)
+    if taken.ended is not None:
+        JOBS_FINISHED.labels(taken.ended).inc()
+    log.warning(
+        "job.recovered",
+        job_id=job.id,
+        owner=job.lease_owner,
+        recoveries=job.recoveries + 1,
+        lost_attempts=taken.lost_attempts,
+        ended=taken.ended,
+    )
+
+
+def _ending(job: JobRow, now: datetime) -> tuple[FinalStatus, JobEnded] | None:
+    if job.status == "cancelling":
+        return "cancelled", failure.cancelled()
+    if job.deadline <= now:
+        return "expired", failure.expired()
+    if job.recoveries >= MOST_RECOVERIES:
+        return "failed", failure.worker_lost()
+    return None

@@ -1,0 +1,97 @@
+"""Accepting a job: one transaction, then a ring."""
+
+import msgspec
+
+from shared.clock import Clock
+from shared.errors import InvalidRequest, OwnFault, QueueFull
+from shared.identity import Principal
+from shared.ids import IdMaker
+from shared.jobs.terms import Wishes, check_terms
+from shared.queue.bell import Bell
+from shared.queue.tasks import jobs_topic
+from shared.store.engine import Store
+from shared.store.jobs import count_open, get_job, insert_job
+from shared.store.records import JobRow, NewJob
+from shared.telemetry.log import get_logger
+
+ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/embeddings"})
+"""The calls that can be jobs."""
+
+FULL_RETRY_S = 10.0
+"""What a caller with a full queue is told to wait; below the 120 s that SDKs obey."""
+
+log = get_logger(__name__)
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """A call to be made later: `body` is the endpoint's own JSON, already parsed once."""
+
+    endpoint: str
+    body: bytes
+    request_id: str
+    wishes: Wishes = Wishes()
+    tags: dict[str, str] = {}
+    user: str | None = None
+    batch_id: str | None = None
+
+
+async def submit(
+    store: Store,
+    bell: Bell,
+    ids: IdMaker,
+    *,
+    clock: Clock,
+    principal: Principal,
+    order: Order,
+    limit: int,
+) -> JobRow:
+    """Commit the job, ring, and return it. Once this returns, the job reaches a final state.
+
+    `limit` is `queue.max_queued_per_tenant`. A broker that is away changes nothing.
+
+    Raises:
+        InvalidRequest: the endpoint or a term is wrong; `param` names it.
+        QueueFull: the tenant has `limit` open jobs.
+        StoreUnavailable: nothing was accepted.
+    """
+    job = new_job(ids, clock=clock, principal=principal, order=order)
+    async with store.write() as tx:
+        if await count_open(tx, job.tenant_id) >= limit:
+            raise QueueFull(f"{limit} jobs are open already.", retry_after_s=FULL_RETRY_S)
+        await insert_job(tx, job, await tx.now())
+        row = await get_job(tx, job.tenant_id, job.id)
+    if row is None:
+        raise OwnFault("the job vanished while it was inserted")
+    if row.status == "queued":
+        bell.ring(jobs_topic(row.priority))
+    log.info("job.submitted", job_id=row.id, priority=row.priority, status=row.status)
+    return row
+
+
+def new_job(ids: IdMaker, *, clock: Clock, principal: Principal, order: Order) -> NewJob:
+    """Return the row of an order.
+
+    Raises:
+        InvalidRequest: the endpoint or a term is wrong; `param` names it.
+    """
+    if order.endpoint not in ENDPOINTS:
+        raise InvalidRequest(
+            f"endpoint must be one of {', '.join(sorted(ENDPOINTS))}.", param="endpoint"
+        )
+    terms = check_terms(order.wishes, clock.now())
+    return NewJob(
+        id=ids("job"),
+        tenant_id=principal.tenant_id,
+        key_id=principal.key_id,
+        request_id=order.request_id,
+        endpoint=order.endpoint,
+        body=order.body,
+        priority=terms.priority,
+        metadata=terms.metadata,
+        tags=order.tags,
+        user=order.user,
+        webhook_url=terms.webhook_url,
+        deadline=terms.deadline,
+        not_before=terms.not_before,
+        batch_id=order.batch_id,
+    )

@@ -1,0 +1,1 @@
+"""Facts told to callers: the events, their signatures, when to try again, and where not to go."""

@@ -1,0 +1,316 @@
+"""The timetable, and its ticks: two schedulers at once are as good as one."""
+
+import asyncio
+import os
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
+
+from scheduler.lease import Leadership
+from scheduler.main import Ticker, _note_trouble, build_scheduler
+from scheduler.schedule import SCHEDULE, Row
+from shared.chat.usage import Usage
+from shared.clock import SystemClock
+from shared.errors import StoreUnavailable
+from shared.ids import new_id
+from shared.store.jobs import get_job, insert_job
+from shared.store.keys import ensure_tenant
+from shared.store.ledger import insert_ledger
+from shared.store.records import LedgerRow, NewJob
+from shared.store.webhooks import claim_deliveries
+from shared.store.windows import windows_of
+from shared.telemetry.metrics import SCHEDULER_TICKS
+from shared.webhooks.emit import emit
+from shared.webhooks.event import job_event
+from shared.webhooks.signature import new_secret
+from tests.fakes.clock import FakeClock
+
+pytestmark = pytest.mark.anyio
+
+HOUR = timedelta(hours=1)
+
+
+class RecordingBell:
+    """Remembers what was rung."""
+
+    def __init__(self) -> None:
+        self.rung: list[str] = []
+
+    def ring(self, topic: str) -> None:
+        self.rung.append(topic)
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.fixture
+def bell():
+    return RecordingBell()
+
+
+@pytest.fixture
+async def tenant(store):
+    async with store.write() as tx:
+        return await ensure_tenant(tx, "acme", new_secret(os.urandom), await tx.now())
+
+
+def make_ticker(store, bell, owner, clock=None) -> Ticker:
+    return Ticker(store, bell, new_id, Leadership(store, clock or SystemClock(), owner=owner))
+
+
+def row(id_) -> Row:
+    [found] = [one for one in SCHEDULE if one.id == id_]
+    return found
+
+
+async def inserted(store, **values) -> str:
+    job_id = new_id("job")
+    known = {
+        "tenant_id": "acme",
+        "key_id": "key_1",
+        "request_id": new_id("req"),
+        "endpoint": "/v1/chat/completions",
+        "body": b"{}",
+    }
+    async with store.write() as tx:
+        now = await tx.now()
+        terms = {"deadline": now + HOUR}
+        await insert_job(tx, NewJob(id=job_id, **{**known, **terms, **values}), now)
+    return job_id
+
+
+async def postponed(store, **values) -> str:
+    """Insert a job whose moment has just come."""
+    job_id = await inserted(store, not_before=datetime.now(UTC) + HOUR / 2, **values)
+    async with store.write() as tx:
+        await tx.connection.execute(
+            sa.text("UPDATE job SET not_before = 0 WHERE id = :id"), {"id": job_id}
+        )
+    return job_id
+
+
+async def status(store, job_id) -> str:
+    async with store.read() as tx:
+        job = await get_job(tx, "acme", job_id)
+    assert job is not None
+    return job.status
+
+
+def ticks(task, outcome) -> float:
+    return SCHEDULER_TICKS.labels(task, outcome)._value.get()
+
+
+# The timetable
+
+
+def test_every_row_names_a_task():
+    """Ids are unique and are their tasks' names; each task comes around often enough."""
+    assert [one.task.__name__ for one in SCHEDULE] == [one.id for one in SCHEDULE]
+    assert len(SCHEDULE) == len({one.id for one in SCHEDULE})
+    assert all(asyncio.iscoroutinefunction(one.task) for one in SCHEDULE)
+    assert all(0 < one.every_s <= 60 for one in SCHEDULE)
+
+
+async def test_apscheduler_runs_what_is_late_once_and_never_beside_itself():
+    scheduler = build_scheduler(asyncio.sleep)
+    scheduler.start(paused=True)
+
+    jobs = scheduler.get_jobs()
+
+    assert {one.id for one in SCHEDULE} == {job.id for job in jobs}
+    assert {(True, None, 1)} == {
+        (job.coalesce, job.misfire_grace_time, job.max_instances) for job in jobs
+    }
+    assert {"UTC"} == {str(job.trigger.timezone) for job in jobs}
+    scheduler.shutdown(wait=False)
+
+
+async def test_the_timetable_ticks():
+    ticked = asyncio.Event()
+
+    async def tick(one: Row) -> None:
+        assert "soon" == one.id
+        ticked.set()
+
+    async def nothing(*_) -> int:
+        return 0
+
+    scheduler = build_scheduler(tick, (Row(id="soon", every_s=0.05, task=nothing),))
+    scheduler.start()
+    async with asyncio.timeout(10):
+        await ticked.wait()
+    scheduler.shutdown(wait=False)
+
+
+@pytest.mark.parametrize("code", [EVENT_JOB_MISSED, EVENT_JOB_MAX_INSTANCES])
+def test_skipped_ticks_are_counted(code):
+    before = ticks("close_hours", "skipped")
+
+    _note_trouble(JobEvent(code, "close_hours", "default"))
+
+    assert before + 1 == ticks("close_hours", "skipped")
+
+
+# Ticks, by two schedulers on one database
+
+
+async def both(store, bell, id_) -> int:
+    """Run a task in two schedulers at once, past the lease; return what they did together."""
+    done = await asyncio.gather(*(row(id_).task(store, bell, new_id) for _ in range(2)))
+    return sum(done)
+
+
+async def test_due_jobs_are_queued_and_rung_for(store, bell, tenant):
+    due = await postponed(store, priority="batch")
+    later = await inserted(store, not_before=datetime.now(UTC) + HOUR / 2)
+
+    assert 1 == await both(store, bell, "ring_due_jobs")
+
+    assert ("queued", "scheduled") == (await status(store, due), await status(store, later))
+    assert ["jobs:batch"] == bell.rung
+
+
+async def test_jobs_whose_ring_was_lost_are_rung_for_again(store, bell, tenant):
+    await inserted(store)
+
+    await both(store, bell, "ring_waiting_jobs")
+
+    assert {"jobs:default"} == set(bell.rung)
+
+
+async def test_expired_jobs_end_once(store, bell, tenant):
+    jobs = [
+        await inserted(
+            store, deadline=datetime.now(UTC) - HOUR, webhook_url="https://hooks.example/"
+        )
+        for _ in range(150)
+    ]
+
+    assert 150 == await both(store, bell, "expire_jobs")
+
+    assert {"expired"} == {await status(store, job_id) for job_id in jobs}
+    async with store.write() as tx:
+        due = await claim_deliveries(tx, owner="w", lease_s=60.0, limit=1000)
+    assert 150 == len({one.event_id for one in due}) == len(due)
+
+
+async def test_due_deliveries_are_rung_for(store, bell, tenant):
+    assert 0 == await both(store, bell, "ring_due_deliveries")
+    async with store.write() as tx:
+        now = await tx.now()
+        event = job_event(new_id("evt"), job_id="job_1", status="failed", at=now)
+        await emit(tx, event, tenant_id="acme", urls=["https://a.example"], ids=new_id, at=now)
+
+    await both(store, bell, "ring_due_deliveries")
+
+    assert {"deliveries"} == set(bell.rung)
+
+
+async def test_hours_are_closed_once(store, bell, tenant):
+    ended_at = datetime.now(UTC) - 2 * HOUR
+    spent = LedgerRow(
+        attempt_id="att_1",
+        request_id="req_1",
+        tenant_id="acme",
+        key_id="key_1",
+        endpoint="/v1/chat/completions",
+        route="m",
+        provider="p",
+        model="pm",
+        outcome="succeeded",
+        usage=Usage(input_tokens=10),
+        cost_nanousd=1_000,
+        started_at=ended_at,
+        ended_at=ended_at,
+    )
+    async with store.write() as tx:
+        await insert_ledger(tx, [spent])
+
+    for _ in range(3):
+        await both(store, bell, "close_hours")
+
+    async with store.read() as tx:
+        rows = await windows_of(tx, "tenant:acme", ended_at - HOUR, ended_at + HOUR)
+    assert [(0, 1_000)] == [(one.sequence, one.cost_nanousd) for one in rows]
+
+
+# Leadership
+
+
+async def test_one_of_two_schedulers_leads(store, bell, tenant):
+    first, second = make_ticker(store, bell, "s1"), make_ticker(store, bell, "s2")
+    skipped = ticks("ring_due_jobs", "skipped")
+
+    assert 0 == await first.tick(row("ring_due_jobs"))
+    assert await second.tick(row("ring_due_jobs")) is None
+
+    assert skipped + 1 == ticks("ring_due_jobs", "skipped")
+
+
+async def test_a_leader_that_resigns_is_followed_at_once(store):
+    first = Leadership(store, SystemClock(), owner="s1")
+    second = Leadership(store, SystemClock(), owner="s2")
+    assert await first.held()
+    assert not await second.held()
+
+    await first.resign()
+
+    assert await second.held()
+    assert not await first.held()
+
+
+async def test_a_leader_that_froze_is_followed_and_knows_it_when_it_wakes(store):
+    clock = FakeClock()
+    frozen = Leadership(store, clock, owner="s1", ttl_s=0.6)
+    other = Leadership(store, SystemClock(), owner="s2", ttl_s=60.0)
+    assert await frozen.held()
+    clock.advance(0.3)
+
+    async with store.write() as tx:
+        await tx.connection.execute(sa.text("UPDATE lease SET until = 0"))
+    assert await other.held()
+
+    assert not await frozen.held()
+
+
+# Failures
+
+
+class Away:
+    """A database that does not answer until told."""
+
+    def __init__(self, store) -> None:
+        self._store = store
+        self.away = True
+
+    def _open(self, kind):
+        if self.away:
+            raise StoreUnavailable("away")
+        return getattr(self._store, kind)()
+
+    def read(self):
+        return self._open("read")
+
+    def write(self):
+        return self._open("write")
+
+
+async def test_a_tick_without_database_fails_and_the_next_one_goes_on(store, bell, tenant):
+    away = Away(store)
+    ticker = make_ticker(away, bell, "s1")
+    failed = ticks("ring_due_jobs", "failed")
+
+    assert await ticker.tick(row("ring_due_jobs")) is None
+    away.away = False
+
+    assert failed + 1 == ticks("ring_due_jobs", "failed")
+    assert 0 == await ticker.tick(row("ring_due_jobs"))
+
+
+async def test_a_broken_task_does_not_stop_the_scheduler(store, bell):
+    async def broken(*_) -> int:
+        raise ZeroDivisionError
+
+    assert await make_ticker(store, bell, "s1").tick(Row(id="x", every_s=1, task=broken)) is None

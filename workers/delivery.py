@@ -1,0 +1,135 @@
+"""One signed POST to a caller's webhook. How it went is a value, never an exception."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+import msgspec
+from aiohttp.abc import AbstractResolver
+
+from shared.clock import Clock
+from shared.store.records import DeliveryRow
+from shared.webhooks.egress import Network
+from shared.webhooks.guard import guarded_connector, refused
+from shared.webhooks.schedule import Outcome
+from shared.webhooks.signature import InvalidSecret, signed_headers
+
+TIMEOUT_S = 15.0
+"""For the whole attempt, connecting included; Standard Webhooks says 15 to 30."""
+MOST_READ_BYTES = 64 * 1024
+KEPT_BYTES = 1024
+
+USER_AGENT = "sluiceway-webhooks/1"
+
+
+class Post(msgspec.Struct, frozen=True, kw_only=True):
+    """How attempts are made: where they may go and how long they may take.
+
+    `names` replaces the system's resolver in tests.
+    """
+
+    allowed: tuple[Network, ...] = ()
+    timeout_s: float = TIMEOUT_S
+    names: AbstractResolver | None = None
+
+
+async def deliver(
+    delivery: DeliveryRow, post: Post, *, secrets: Sequence[str], clock: Clock
+) -> Outcome:
+    """Send the event's bytes, signed with every secret, and return what came of it.
+
+    Only 2xx is success. Redirects are not followed, proxies of the environment not used, at most
+    64 KiB of the answer are read.
+    """
+    began_s = clock.monotonic()
+    try:
+        headers = signed_headers(
+            secrets, event_id=delivery.event_id, at=clock.now(), body=delivery.body
+        )
+    except (InvalidSecret, ValueError) as error:
+        return Outcome(error=f"not signed: {error}")
+    try:
+        async with clock.timeout(post.timeout_s):
+            outcome = await _post(delivery, post, headers, clock.now())
+    except TimeoutError:
+        outcome = Outcome(error=f"no answer within {post.timeout_s:g} s")
+    except (aiohttp.ClientError, OSError, ValueError, asyncio.IncompleteReadError) as error:
+        outcome = Outcome(error=_reason(error))
+    elapsed_ms = round((clock.monotonic() - began_s) * 1000)
+    return msgspec.structs.replace(outcome, duration_ms=elapsed_ms)
+
+
+async def _post(
+    delivery: DeliveryRow, post: Post, headers: dict[str, str], now: datetime
+) -> Outcome:
+    connector = guarded_connector(
+        post.allowed, encrypted=delivery.url.startswith("https:"), names=post.names
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        trust_env=False,
+        auto_decompress=False,  # 300 KB of gzip can be 300 MB
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),  # ours is around it all
+    )
+    async with (
+        session,
+        session.post(
+            delivery.url,
+            data=delivery.body,
+            headers={
+                **headers,
+                "content-type": "application/json",
+                "user-agent": USER_AGENT,
+                "accept-encoding": "identity",
+            },
+            allow_redirects=False,
+        ) as answer,
+    ):
+        return Outcome(
+            status_code=answer.status,
+            retry_after_s=retry_after_s(answer.headers.get("retry-after"), now),
+            answer_head=await _head(answer.content),
+        )
+
+
+async def _head(content: aiohttp.StreamReader) -> bytes:
+    """Read the answer up to its cap; return its first KiB. A cut answer was an answer too."""
+    head, size = b"", 0
+    try:
+        while size < MOST_READ_BYTES:
+            piece = await content.read(MOST_READ_BYTES - size)
+            if not piece:
+                break
+            size += len(piece)
+            head = (head + piece)[:KEPT_BYTES]
+    except aiohttp.ClientError:
+        pass
+    return head
+
+
+def retry_after_s(value: str | None, now: datetime) -> float | None:
+    """Return the seconds that a Retry-After header, a number or a date, asks for; else None."""
+    if value is None:
+        return None
+    try:
+        length_s = float(value)
+    except ValueError:
+        try:
+            length_s = (parsedate_to_datetime(value) - now).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return max(0.0, length_s) if math.isfinite(length_s) else None
+
+
+def _reason(error: BaseException) -> str:
+    """Say why there was no answer, without the receiver's bytes."""
+    guard = refused(error)
+    if guard is not None:
+        return f"refused: {guard}"
+    beneath = getattr(error, "os_error", None)
+    text = str(beneath if beneath is not None else error)
+    return f"{type(error).__name__}: {text}"[:500]

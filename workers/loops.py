@@ -1,0 +1,54 @@
+"""A task done again and again that outlives every failure of its own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from shared.clock import Clock
+from shared.errors import StoreUnavailable
+from shared.telemetry.log import get_logger
+
+LONGEST_SHARE_S = 5.0
+
+log = get_logger(__name__)
+
+
+def caretaker_period_s(lease_s: float) -> float:
+    """Return how often caretakers look: a sixth of the lease, at most every 5 seconds."""
+    return min(LONGEST_SHARE_S, lease_s / 6)
+
+
+async def repeat(
+    name: str,
+    task: Callable[[], Awaitable[bool]],
+    *,
+    every_s: float,
+    clock: Clock,
+    after_failure_s: float | None = None,
+) -> None:
+    """Do the task every `every_s` seconds, at once again while it returns True; never returns.
+
+    A failure is logged and followed by a pause of `after_failure_s` seconds (default `every_s`);
+    nothing but a cancellation ends the loop.
+    """
+    while True:
+        pause_s = every_s
+        try:
+            if await task():
+                continue
+        except StoreUnavailable as error:
+            log.warning("caretaker.store_unavailable", task=name, reason=error.message)
+            pause_s = every_s if after_failure_s is None else after_failure_s
+        except Exception:
+            log.exception("caretaker.failed", task=name)
+            pause_s = every_s if after_failure_s is None else after_failure_s
+        await clock.sleep(pause_s)
+
+
+async def wait_for_ring(rung: asyncio.Event, length_s: float, clock: Clock) -> None:
+    """Return when rung, or after `length_s` seconds; the ring is taken."""
+    try:
+        async with clock.timeout(length_s):
+            await rung.wait()
+    except TimeoutError:
+        pass
+    rung.clear()

@@ -1,0 +1,150 @@
+"""The worker process: a loop that holds the running jobs, and threads that hear the bell."""
+
+import asyncio
+import os
+import random
+import signal
+from contextlib import AsyncExitStack
+
+import msgspec
+import uvloop
+
+from shared.gateway.failure import failure_of
+from shared.jobs.run import Desk
+from shared.queue.tasks import DELIVERIES
+from shared.runtime import Runtime, open_runtime
+from shared.settings import load_settings
+from shared.telemetry.log import configure_logging, get_logger, wants_console
+from shared.webhooks.egress import networks
+from workers.calls import GatewayCall
+from workers.deliveries import Courier, Route
+from workers.delivery import Post
+from workers.expire import keep_expiring
+from workers.heartbeat import keep_beating
+from workers.rescue import keep_rescuing
+from workers.supervisor import supervise
+from workers.supply import Supply
+
+SLOTS = 200
+"""Jobs at once per process; a slot is a coroutine and a connection, not a thread."""
+GRACE_S = 25.0
+"""For running jobs at a stop; below the 30 s after which orchestrators kill."""
+
+log = get_logger(__name__)
+
+
+class Stopping(msgspec.Struct, kw_only=True):
+    """How a process is told to stop: `soon` with grace, `now` without."""
+
+    soon: asyncio.Event
+    now: asyncio.Event
+
+    @classmethod
+    def by_signal(cls, loop: asyncio.AbstractEventLoop) -> "Stopping":
+        """Return events that SIGTERM and SIGINT set: the first one `soon`, the next one `now`."""
+        stopping = cls(soon=asyncio.Event(), now=asyncio.Event())
+
+        def heard() -> None:
+            (stopping.now if stopping.soon.is_set() else stopping.soon).set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, heard)
+        return stopping
+
+
+async def serve(
+    runtime: Runtime, stopping: Stopping, *, slots: int = SLOTS, grace_s: float = GRACE_S
+) -> None:
+    """Run jobs and deliver webhooks until told to stop, then drain.
+
+    Broker and database may be away at any time, also now; nothing here needs a restart.
+    """
+    queue, owner = runtime.config.queue, runtime.owner
+    desk = _desk(runtime)
+    supply = Supply(desk, owner=owner, slots=slots, queue=queue)
+    courier = Courier(_route(runtime), poll_s=queue.poll_s)
+
+    def on_ring(topic: str) -> None:
+        (courier if topic == DELIVERIES else supply).ring()
+
+    loops = [
+        supply.run(),
+        courier.run(),
+        keep_beating(
+            supply,
+            runtime.store,
+            owner=owner,
+            lease_s=queue.lease_s,
+            heartbeat_s=queue.heartbeat_s,
+            clock=runtime.clock,
+        ),
+        keep_rescuing(desk, lease_s=queue.lease_s, heartbeat_s=queue.heartbeat_s),
+        keep_expiring(desk, lease_s=queue.lease_s),
+    ]
+    async with AsyncExitStack() as opened, asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(loop) for loop in loops]
+        if runtime.settings.broker_url is not None:
+            from workers.actors import listen
+
+            listener = listen(runtime.settings.broker_url, asyncio.get_running_loop(), on_ring)
+            opened.push_async_callback(listener.aclose)
+        log.info("worker.started", owner=owner, slots=slots)
+        await stopping.soon.wait()
+        log.info("worker.draining", held=len(supply.leases()), grace_s=grace_s)
+        courier.stop()
+        await supply.drain(grace_s, stopping.now)
+        await courier.drain(0.0 if stopping.now.is_set() else min(grace_s, 5.0))
+        for task in running:
+            task.cancel()
+    log.info("worker.stopped", owner=owner)
+
+
+def _desk(runtime: Runtime) -> Desk:
+    return Desk(
+        store=runtime.store,
+        bell=runtime.bell,
+        call=GatewayCall(runtime.gateway, runtime.store, runtime.config),
+        describe=failure_of,
+        clock=runtime.clock,
+        ids=runtime.ids,
+        draw=random.random,  # noqa: TID251 (the process is where chance comes from)
+    )
+
+
+def _route(runtime: Runtime) -> Route:
+    return Route(
+        store=runtime.store,
+        clock=runtime.clock,
+        owner=runtime.owner,
+        draw=random.random,  # noqa: TID251 (the process is where chance comes from)
+        file_secret=runtime.webhook_secret,
+        post=Post(allowed=networks(runtime.config.webhooks.allow_networks)),
+    )
+
+
+async def _main(*, slots: int, grace_s: float) -> None:
+    stopping = Stopping.by_signal(asyncio.get_running_loop())
+    settings = load_settings(os.environ)
+    async with open_runtime(settings, role="worker") as runtime:
+        await serve(runtime, stopping, slots=slots, grace_s=grace_s)
+
+
+def run(*, slots: int = SLOTS, processes: int = 1, grace_s: float = GRACE_S) -> int:
+    """Run `sluiceway worker` until a signal stops it; return the exit code.
+
+    With several `processes` this one only supervises: each child is a worker of its own.
+
+    Raises:
+        SettingsError, ConfigError, SchemaBehind: the process must not start as it is.
+    """
+    settings = load_settings(os.environ)
+    configure_logging(level=settings.log_level, console=wants_console(settings.environment))
+    if processes > 1:
+        return supervise(
+            processes,
+            ("worker", f"--slots={slots}", f"--grace={grace_s:g}"),
+            grace_s=grace_s,
+            database_url=settings.database_url,
+        )
+    uvloop.run(_main(slots=slots, grace_s=grace_s))
+    return 0

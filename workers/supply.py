@@ -1,0 +1,157 @@
+"""Slots and what fills them: claims jobs as slots come free, runs each in its own task."""
+
+import asyncio
+from collections.abc import Iterable
+
+import msgspec
+
+from shared.config.model import QueueConfig
+from shared.errors import StoreUnavailable
+from shared.jobs.lease import Interrupt, Reason
+from shared.jobs.run import Desk, run_job
+from shared.jobs.wheel import ClassWheel
+from shared.queue.tasks import CLASSES
+from shared.store.claims import claim
+from shared.store.records import JobRow
+from shared.telemetry.log import get_logger
+from shared.telemetry.metrics import JOB_WAIT_SECONDS, JOBS_RUNNING
+
+CLAIM_AT_ONCE = 8
+"""Jobs per claim: few, so that the classes' shares hold and the transaction is short."""
+
+LONGEST_PAUSE_S = 5.0
+
+log = get_logger(__name__)
+
+
+class _Held(msgspec.Struct, kw_only=True):
+    job: JobRow
+    interrupt: Interrupt
+    task: "asyncio.Task[None]"
+
+
+class Supply:
+    """The jobs this process holds, at most `slots` of them."""
+
+    def __init__(self, desk: Desk, *, owner: str, slots: int, queue: QueueConfig) -> None:
+        self._desk = desk
+        self._owner = owner
+        self._slots = slots
+        self._queue = queue
+        self._wheel = ClassWheel({name: queue.classes.get(name, 1) for name in CLASSES})
+        self._held: dict[str, _Held] = {}
+        self._rung = asyncio.Event()
+        self._stopping = False
+
+    def ring(self) -> None:
+        """Look for jobs soon; on the event loop's thread."""
+        self._rung.set()
+
+    def leases(self) -> dict[str, int]:
+        """Return the token of each job held."""
+        return {job_id: held.job.lease_token for job_id, held in self._held.items()}
+
+    def interrupt(self, job_ids: Iterable[str], reason: Reason) -> None:
+        """End the calls of these jobs; those no longer held are passed over."""
+        for job_id in job_ids:
+            if (held := self._held.get(job_id)) is not None:
+                held.interrupt.stop(reason)
+
+    async def run(self) -> None:
+        """Claim and start jobs until `stop`; looks when rung and every `queue.poll_s`."""
+        pause_s = self._queue.poll_s
+        while not self._stopping:
+            self._rung.clear()
+            try:
+                more = await self._fill()
+            except StoreUnavailable as error:
+                log.warning("supply.store_unavailable", reason=error.message)
+                await self._desk.clock.sleep(pause_s)
+                pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+                continue
+            except Exception:
+                log.exception("supply.failed")
+                more = False
+            pause_s = self._queue.poll_s
+            if not more:
+                await self._wait()
+
+    def stop(self) -> None:
+        """Claim no more; what runs goes on."""
+        self._stopping = True
+        self._rung.set()
+
+    async def drain(self, grace_s: float, hurry: asyncio.Event) -> None:
+        """Wait up to `grace_s` seconds for the running jobs, then give the others back.
+
+        `hurry` ends the wait. Giving back takes a transaction each; what the database does not
+        take within two seconds is left to the caretakers.
+        """
+        self.stop()
+        await self._all_done(grace_s, hurry)
+        self.interrupt(list(self._held), Reason.STOPPING)
+        await self._all_done(2.0, asyncio.Event())
+        rest = [held.task for held in self._held.values()]
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+    async def _fill(self) -> bool:
+        """Claim into free slots; return whether more may wait for slots that are free."""
+        limit = min(CLAIM_AT_ONCE, self._slots - len(self._held))
+        if limit <= 0:
+            return False
+        async with self._desk.store.write() as tx:
+            jobs = await claim(
+                tx,
+                owner=self._owner,
+                lease_s=self._queue.lease_s,
+                limit=limit,
+                classes=self._wheel.turn(),
+            )
+        for job in jobs:
+            self._start(job)
+        return len(jobs) == limit
+
+    def _start(self, job: JobRow) -> None:
+        log.info("job.claimed", job_id=job.id, priority=job.priority, token=job.lease_token)
+        if job.lease_token == 1 and job.started_at is not None:
+            waited = job.started_at - job.created_at
+            JOB_WAIT_SECONDS.labels(job.priority).observe(max(0.0, waited.total_seconds()))
+        interrupt = Interrupt()
+        task = asyncio.create_task(self._run_one(job, interrupt), name=f"job {job.id}")
+        self._held[job.id] = _Held(job=job, interrupt=interrupt, task=task)
+
+    async def _run_one(self, job: JobRow, interrupt: Interrupt) -> None:
+        JOBS_RUNNING.inc()
+        try:
+            await run_job(job, self._desk, interrupt)
+        except Exception:  # the lease runs out and a caretaker takes the job back
+            log.exception("job.crashed", job_id=job.id)
+        finally:
+            JOBS_RUNNING.dec()
+            held = self._held.get(job.id)
+            # A job given back may have been claimed again here, under another token.
+            if held is not None and held.job.lease_token == job.lease_token:
+                del self._held[job.id]
+            self._rung.set()
+
+    async def _wait(self) -> None:
+        try:
+            async with self._desk.clock.timeout(self._queue.poll_s):
+                await self._rung.wait()
+        except TimeoutError:
+            pass
+
+    async def _all_done(self, length_s: float, hurry: asyncio.Event) -> None:
+        """Return when no job runs, `length_s` seconds are over, or `hurry` is set."""
+        hurrying = asyncio.ensure_future(hurry.wait())
+        try:
+            async with self._desk.clock.timeout(length_s):
+                while self._held and not hurry.is_set():
+                    running = [held.task for held in self._held.values()]
+                    await asyncio.wait([*running, hurrying], return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            pass
+        finally:
+            hurrying.cancel()
