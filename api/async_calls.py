@@ -1,0 +1,131 @@
+"""Calls that become jobs, and waiting for them: what the job handlers and `Prefer` share."""
+
+from collections.abc import Mapping
+
+import msgspec
+from litestar.types import Receive
+
+from api.asgi import while_connected
+from api.call import Preference, tags, text_header
+from api.errors import body_of, status_of
+from shared.clock import Deadline
+from shared.errors import NotFound
+from shared.gateway.parse import whole
+from shared.identity import Principal
+from shared.jobs.object import JobObject, job_object, usd
+from shared.jobs.state import FINAL
+from shared.jobs.submit import Order, submit
+from shared.jobs.terms import Wishes
+from shared.providers.request import InferenceRequest
+from shared.runtime import Runtime
+from shared.store.jobs import attempts_of, get_job, queue_position
+from shared.store.records import JobRow
+
+LOOK_S = 0.1
+"""How often a waiting caller's job is looked at."""
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class AsyncCalls:
+    """Submits, reads and waits for jobs of one process's callers."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def submit(
+        self,
+        principal: Principal,
+        request: InferenceRequest,
+        headers: Mapping[bytes, bytes],
+        request_id: str,
+        asked: Preference,
+        receive: Receive,
+    ) -> tuple[int, bytes, Headers]:
+        """Accept an inference call as a job: 202 and the job, or its answer when it came in time.
+
+        Raises:
+            InvalidRequest, QueueFull, StoreUnavailable: nothing was accepted.
+        """
+        self._runtime.gateway.check(principal, request.head.model)
+        order = Order(
+            endpoint=request.endpoint,
+            body=whole(request).raw,
+            request_id=request_id,
+            wishes=Wishes(
+                priority=text_header(headers, b"x-sluiceway-priority"),
+                deadline=text_header(headers, b"x-sluiceway-deadline"),
+                webhook_url=text_header(headers, b"x-sluiceway-webhook"),
+            ),
+            tags=tags(headers),
+            user=request.head.safety_identifier
+            or request.head.user
+            or text_header(headers, b"x-sluiceway-user"),
+        )
+        row = await self.accept(principal, order)
+        if asked.wait_s:
+            async with while_connected(receive):
+                row = await self.settled(principal.tenant_id, row.id, asked.wait_s)
+        extra: Headers = [
+            (b"preference-applied", asked.applied.encode()),
+            (b"x-sluiceway-job", row.id.encode()),
+        ]
+        if row.status in FINAL:
+            status, body, more = result_of(row)
+            return status, body, extra + more
+        extra.append((b"location", b"/v1/jobs/" + row.id.encode()))
+        return 202, msgspec.json.encode(await self.shown(row)), extra
+
+    async def accept(self, principal: Principal, order: Order) -> JobRow:
+        """Commit a job and ring."""
+        runtime = self._runtime
+        return await submit(
+            runtime.store,
+            runtime.bell,
+            runtime.ids,
+            clock=runtime.clock,
+            principal=principal,
+            order=order,
+            limit=runtime.config.queue.max_queued_per_tenant,
+        )
+
+    async def row(self, tenant_id: str, job_id: str) -> JobRow:
+        """Return the tenant's job.
+
+        Raises:
+            NotFound: no such job of this tenant.
+        """
+        async with self._runtime.store.read() as tx:
+            row = await get_job(tx, tenant_id, job_id)
+        if row is None:
+            raise NotFound(f"No job '{job_id}'.")
+        return row
+
+    async def settled(self, tenant_id: str, job_id: str, wait_s: float) -> JobRow:
+        """Return the job as soon as it is final, or as it stands after `wait_s` seconds."""
+        clock = self._runtime.clock
+        deadline = Deadline.after(wait_s, clock)
+        while True:
+            row = await self.row(tenant_id, job_id)
+            left_s = deadline.left_s(clock)
+            if row.status in FINAL or left_s <= 0:
+                return row
+            await clock.sleep(min(LOOK_S, left_s))
+
+    async def shown(self, row: JobRow) -> JobObject:
+        """Return the job object with its attempts and its place in the queue."""
+        async with self._runtime.store.read() as tx:
+            attempts = await attempts_of(tx, row.id)
+            position = None if row.status in FINAL else await queue_position(tx, row)
+        return job_object(row, attempts=attempts, queue_position=position)
+
+
+def result_of(row: JobRow) -> tuple[int, bytes, Headers]:
+    """Return what the sync call would have answered, for a job that has ended."""
+    if row.status == "succeeded" and row.response_body is not None:
+        extra: Headers = []
+        if row.cost_nanousd is not None:
+            extra.append((b"x-sluiceway-cost-usd", bytes(usd(row.cost_nanousd))))
+        return row.response_status or 200, row.response_body, extra
+    failure = row.error or {"code": row.status, "message": f"The job {row.status}."}
+    return status_of(failure), body_of(failure), [(b"x-should-retry", b"false")]

@@ -1,0 +1,39 @@
+"""What the handlers of one API process share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from api.access import AccessLog
+from api.async_calls import AsyncCalls
+from api.auth import KeyTable
+from shared.clock import Clock
+from shared.gateway.service import Gateway
+from shared.ids import IdMaker
+from shared.ledger.books import Books
+from shared.runtime import Runtime
+
+
+class Edge:
+    """The parts of an API process, and what it has in flight."""
+
+    def __init__(self, runtime: Runtime, keys: KeyTable, books: Books, access: AccessLog) -> None:
+        self.runtime = runtime
+        self.keys = keys
+        self.books = books
+        self.access = access
+        self.clock: Clock = runtime.clock
+        self.ids: IdMaker = runtime.ids
+        self.gateway: Gateway = runtime.gateway
+        self.max_body_bytes = runtime.config.server.max_body_mb * 1024 * 1024
+        self.async_calls = AsyncCalls(runtime)
+        self.running = 0
+        self.stopping = False
+
+    @contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """Count an inference call while it runs."""
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1

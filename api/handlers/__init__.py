@@ -1,0 +1,1 @@
+"""The HTTP functions beside the inference routes, one module a group."""

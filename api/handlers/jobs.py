@@ -1,0 +1,190 @@
+"""`/v1/jobs…`: calls for later."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from api.asgi import AnyRequest
+from api.async_calls import result_of
+from api.auth import header_map
+from api.call import request_id_of, tags, text_header
+from api.edge import Edge
+from shared.errors import Conflict, InvalidRequest
+from shared.gateway.parse import ENDPOINTS, parse_request, whole
+from shared.identity import Principal
+from shared.jobs.cancel import cancel
+from shared.jobs.state import FINAL, STATES
+from shared.jobs.submit import Order
+from shared.jobs.terms import Wishes
+from shared.store.jobs import delete_job, list_jobs
+
+MAX_LIMIT = 100
+MAX_WAIT_S = 60
+
+
+class NewJobBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/jobs`: an inference call and the terms it runs under."""
+
+    endpoint: str
+    body: msgspec.Raw
+    priority: Any = None
+    deadline: Any = None
+    not_before: Any = None
+    webhook_url: Any = None
+    metadata: Any = None
+
+
+_new_job = msgspec.json.Decoder(NewJobBody)
+
+
+@post("/v1/jobs", operation_id="create_job", summary="Submit a job", status_code=202)
+async def create_job(
+    edge: NamedDependency[Edge], principal: NamedDependency[Principal], request: AnyRequest
+) -> Response[bytes]:
+    """Commit a job; once this answers 202 it reaches a final state.
+
+    Raises:
+        InvalidRequest: the body or a term is wrong; `param` names it.
+        QueueFull: the tenant has as many open jobs as it may.
+    """
+    headers = header_map(request.scope["headers"])
+    asked = _decoded(await request.body())
+    if asked.endpoint not in ENDPOINTS:
+        raise InvalidRequest(f"endpoint must be one of {', '.join(ENDPOINTS)}.", param="endpoint")
+    call = whole(parse_request(asked.endpoint, bytes(asked.body)))
+    edge.gateway.check(principal, call.head.model)
+    order = Order(
+        endpoint=asked.endpoint,
+        body=call.raw,
+        request_id=request_id_of(headers) or edge.ids("req"),
+        wishes=Wishes(
+            priority=asked.priority or text_header(headers, b"x-sluiceway-priority"),
+            deadline=asked.deadline or text_header(headers, b"x-sluiceway-deadline"),
+            not_before=asked.not_before,
+            metadata=asked.metadata,
+            webhook_url=asked.webhook_url or text_header(headers, b"x-sluiceway-webhook"),
+        ),
+        tags=tags(headers),
+        user=call.head.safety_identifier
+        or call.head.user
+        or text_header(headers, b"x-sluiceway-user"),
+    )
+    row = await edge.async_calls.accept(principal, order)
+    shown = await edge.async_calls.shown(row)
+    return _json(shown, status=202, headers={"location": f"/v1/jobs/{row.id}"})
+
+
+@get("/v1/jobs", operation_id="list_jobs", summary="List your jobs")
+async def list_own_jobs(
+    edge: NamedDependency[Edge],
+    principal: NamedDependency[Principal],
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)] = 20,
+    after: FromQuery[str | None] = None,
+    status: FromQuery[str | None] = None,
+) -> Response[bytes]:
+    """Return a page of jobs, newest first; `after` is the last id of the page before.
+
+    Raises:
+        InvalidRequest: there is no such status.
+    """
+    if status is not None and status not in STATES:
+        raise InvalidRequest(f"status must be one of {', '.join(sorted(STATES))}.", param="status")
+    async with edge.runtime.store.read() as tx:
+        rows = await list_jobs(tx, principal.tenant_id, limit=limit + 1, after=after, status=status)
+    page = [await edge.async_calls.shown(row) for row in rows[:limit]]
+    return _json(
+        {
+            "object": "list",
+            "data": page,
+            "first_id": page[0].id if page else None,
+            "last_id": page[-1].id if page else None,
+            "has_more": len(rows) > limit,
+        }
+    )
+
+
+@get("/v1/jobs/{job_id:str}", operation_id="get_job", summary="Read a job")
+async def get_own_job(
+    edge: NamedDependency[Edge],
+    principal: NamedDependency[Principal],
+    job_id: FromPath[str],
+    wait: Annotated[int, QueryParameter(ge=0, le=MAX_WAIT_S, description="seconds to wait")] = 0,
+) -> Response[bytes]:
+    """Return the job, after at most `wait` seconds or as soon as it is final."""
+    row = await edge.async_calls.settled(principal.tenant_id, job_id, wait)
+    return _json(await edge.async_calls.shown(row))
+
+
+@get("/v1/jobs/{job_id:str}/result", operation_id="get_job_result", summary="A job's answer")
+async def get_result(
+    edge: NamedDependency[Edge], principal: NamedDependency[Principal], job_id: FromPath[str]
+) -> Response[bytes]:
+    """Return 202 and the job while it is open; then what the sync call would have answered."""
+    row = await edge.async_calls.row(principal.tenant_id, job_id)
+    if row.status not in FINAL:
+        return _json(await edge.async_calls.shown(row), status=202)
+    status, body, headers = result_of(row)
+    shown = {name.decode(): value.decode() for name, value in headers}
+    return Response(body, status_code=status, headers=shown, media_type="application/json")
+
+
+@post("/v1/jobs/{job_id:str}/cancel", operation_id="cancel_job", status_code=200)
+async def cancel_job(
+    edge: NamedDependency[Edge], principal: NamedDependency[Principal], job_id: FromPath[str]
+) -> Response[bytes]:
+    """Cancel a job; asking twice changes nothing. A running one is `cancelling` for a moment."""
+    runtime = edge.runtime
+    row = await cancel(
+        runtime.store, runtime.bell, runtime.ids, tenant_id=principal.tenant_id, job_id=job_id
+    )
+    return _json(await edge.async_calls.shown(row))
+
+
+@delete("/v1/jobs/{job_id:str}", operation_id="delete_job", status_code=200)
+async def delete_own_job(
+    edge: NamedDependency[Edge], principal: NamedDependency[Principal], job_id: FromPath[str]
+) -> dict[str, Any]:
+    """Delete a job that has ended; its ledger rows stay.
+
+    Raises:
+        Conflict: it is still open; cancel it first.
+    """
+    row = await edge.async_calls.row(principal.tenant_id, job_id)
+    if row.status not in FINAL:
+        raise Conflict(f"Job '{job_id}' is {row.status}; cancel it before deleting it.")
+    async with edge.runtime.store.write() as tx:
+        await delete_job(tx, principal.tenant_id, job_id)
+    return {"id": job_id, "object": "job", "deleted": True}
+
+
+def _decoded(raw: bytes) -> NewJobBody:
+    try:
+        return _new_job.decode(raw)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(str(error).replace("$.", "")) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"The body is not JSON: {error}") from error
+
+
+def _json(
+    value: object, status: int = 200, headers: dict[str, str] | None = None
+) -> Response[bytes]:
+    return Response(
+        msgspec.json.encode(value),
+        status_code=status,
+        headers=headers,
+        media_type="application/json",
+    )
+
+
+HANDLERS = (
+    create_job,
+    list_own_jobs,
+    get_own_job,
+    get_result,
+    cancel_job,
+    delete_own_job,
+)

@@ -1,0 +1,33 @@
+"""A request id for everything that is not an inference call (those carry their own)."""
+
+from collections.abc import Callable
+
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.auth import header_map
+from api.call import request_id_of
+from api.edge import Edge
+from shared.telemetry.context import bound
+
+REQUEST_ID = "sluiceway_request_id"
+
+
+def identified(edge: Edge) -> Callable[[ASGIApp], ASGIApp]:
+    """Return a middleware: the caller's `x-request-id` or a new one, in logs and in the answer."""
+
+    def middleware(app: ASGIApp) -> ASGIApp:
+        async def call(scope: Scope, receive: Receive, send: Send) -> None:
+            own_id = request_id_of(header_map(scope["headers"])) or edge.ids("req")
+            scope["state"][REQUEST_ID] = own_id
+
+            async def send_identified(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    message["headers"] = [*message["headers"], (b"x-request-id", own_id.encode())]
+                await send(message)
+
+            with bound(request_id=own_id):
+                await app(scope, receive, send_identified)
+
+        return call
+
+    return middleware
