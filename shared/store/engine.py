@@ -166,6 +166,7 @@ class Store:
         try:
             async with asyncio.timeout(PERMIT_S):
                 await stack.enter_async_context(lane.permits)
+                stack.push_async_callback(lane.let_go)
                 connection = await stack.enter_async_context(lane.engine.connect())
         except TimeoutError as error:
             raise StoreUnavailable("no database connection was free in time") from error

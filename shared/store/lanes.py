@@ -1,6 +1,7 @@
 """How connections are made: a lane is an engine and as many permits as it has connections."""
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from threading import Thread
@@ -12,6 +13,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from typing_extensions import override
 
 from shared.store.urls import StoreUrl
 
@@ -34,6 +36,26 @@ class Lane:
         self.permits = asyncio.Semaphore(size)
         self._size = size
         self._ended = ended
+
+    async def let_go(self) -> None:
+        """Return when a connection that was cut off in a transaction holds no lock any more.
+
+        Called before a permit is given back. Cancelling again does not shorten it: the next
+        writer would wait for a lock that only dies with the old connection's thread.
+        """
+        pool = self.engine.pool
+        kept = isinstance(pool, AsyncAdaptedQueuePool) and pool.checkedin() > 0
+        if kept or self._ended is None or self._size > 1:
+            return
+        ended = asyncio.ensure_future(self._ended())
+        cancelled: asyncio.CancelledError | None = None
+        while not ended.done():
+            try:
+                await asyncio.shield(ended)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     async def close(self) -> None:
         """Wait up to 5 s until nothing is under way, then close every connection."""
@@ -102,28 +124,69 @@ class _SqliteFile:
     """Opens one file as often as asked, and knows the threads that aiosqlite makes for it.
 
     aiosqlite does not wait for the thread of a connection that failed or was cut off; one that
-    outlives the event loop ends with a traceback.
+    outlives the event loop ends with a traceback. Nor does it always close the connection itself,
+    which then holds its lock until the garbage collector finds it.
     """
 
     def __init__(self, url: StoreUrl) -> None:
         dialect = sa.create_engine(url.for_blocking()).dialect
         (self._path,), self._options = dialect.create_connect_args(url.for_asyncio())
-        self._threads: list[Thread] = []
+        self._opened: list[_Opened] = []
 
     async def connect(self) -> aiosqlite.Connection:
         # No isolation level: the driver's own BEGIN comes too late and is never IMMEDIATE.
-        connection = aiosqlite.connect(self._path, isolation_level=None, **self._options)
+        opened = _Opened()
+        options = {**self._options, "isolation_level": None, "check_same_thread": False}
+
+        def connect() -> sqlite3.Connection:
+            opened.raw = sqlite3.connect(self._path, factory=_RollingBack, **options)
+            return opened.raw
+
+        connection = aiosqlite.Connection(connect, iter_chunk_size=64)
         thread = connection._thread  # noqa: SLF001 (nothing public leads to it)
         thread.daemon = True  # as SQLAlchemy does: a hanging disk must not keep the process
-        self._threads = [*(old for old in self._threads if old.is_alive()), thread]
+        opened.thread = thread
+        self._opened = [*(old for old in self._opened if not old.ended()), opened]
         return await connection
 
     async def wait_for_threads(self) -> None:
-        """Return when they have ended, or after 2 s."""
-        await asyncio.to_thread(_join, self._threads)
+        """Return when they have ended, or after 2 s; what they left open is closed then."""
+        await asyncio.to_thread(_join, self._opened)
 
 
-def _join(threads: list[Thread]) -> None:
-    for thread in threads:
-        if thread.is_alive():
-            thread.join(2.0 / len(threads))
+class _RollingBack(sqlite3.Connection):
+    """Ends its transaction when it is closed.
+
+    SQLite itself keeps a closed connection, and its lock, for as long as a cursor of it lives:
+    https://www.sqlite.org/c3ref/close.html
+    """
+
+    @override
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            if self.in_transaction:
+                self.rollback()
+        super().close()
+
+
+class _Opened:
+    """A connection's thread, and what the thread opened."""
+
+    def __init__(self) -> None:
+        self.thread: Thread | None = None
+        self.raw: sqlite3.Connection | None = None
+
+    def ended(self) -> bool:
+        """Close the connection if its thread has ended, and say whether it has."""
+        if self.thread is None or self.thread.is_alive():
+            return False
+        if self.raw is not None:
+            self.raw.close()
+        return True
+
+
+def _join(opened: list[_Opened]) -> None:
+    for one in opened:
+        if one.thread is not None and not one.ended():
+            one.thread.join(2.0 / len(opened))
+            one.ended()

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.exc import DataError
 
 from shared.store.engine import Tx
 from shared.store.records import LedgerRow, ModelTotals, UsageTotals
@@ -23,6 +24,9 @@ SUMS: tuple[sa.ColumnElement[Any], ...] = (
     sa.func.count().filter(ledger.c.estimated).label("estimated_attempts"),
 )
 """What is counted about any group of rows; the names are those of UsageTotals."""
+
+REFUSALS = (DataError, OverflowError)
+"""What writing a row raises whose values the database can never take; trying again is no use."""
 
 COUNTED = tuple(column.key for column in SUMS if column.key is not None)
 

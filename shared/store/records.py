@@ -26,7 +26,7 @@ class TenantRow(msgspec.Struct, frozen=True, kw_only=True):
     """Who pays."""
 
     id: str
-    webhook_secret: str
+    webhook_secret: str  # sealed
     created_at: datetime
 
 
