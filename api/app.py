@@ -9,6 +9,7 @@ from litestar.types import Receive, Scope, Send
 
 from api.asgi import AnyRequest
 from api.auth import bearer, header_map
+from api.call import request_id_of
 from api.edge import Edge
 from api.errors import answer_of
 from api.handlers import docs, jobs, models, ops, usage
@@ -84,7 +85,8 @@ def _on_gateway_error(request: AnyRequest, error: GatewayError) -> Response[byte
     status, body, headers = answer_of(error)
     if REQUEST_ID not in request.scope["state"]:  # no route: the middleware has not run
         edge: Edge = request.app.state.edge
-        headers["x-request-id"] = edge.ids("req")
+        given = request_id_of(header_map(request.scope["headers"]))
+        headers["x-request-id"] = given or edge.ids("req")
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 

@@ -116,8 +116,9 @@ async def _create(
     scopes: Sequence[str],
     expires_in: timedelta | None,
 ) -> None:
-    from shared.identity import file_key_id, key_hash
+    from shared.identity import key_hash
     from shared.ids import new_id
+    from shared.sealing import Sealer
     from shared.store.keys import ensure_tenant, insert_key, list_keys
     from shared.store.records import KeyRow
     from shared.webhooks.signature import new_secret
@@ -125,10 +126,11 @@ async def _create(
     in_file = [one for one in _config(settings).tenants if one.id == tenant]
     given = in_file[0].webhook_secret if in_file else None
     minted = given or new_secret(secrets.token_bytes)
+    sealed = Sealer(settings.secret_key.reveal()).seal(minted)
     taken = {one.name for file in in_file for one in file.keys}
     async with _Opened(settings) as store, store.write() as tx:
         now = await tx.now()
-        row = await ensure_tenant(tx, tenant, minted, now)
+        row = await ensure_tenant(tx, tenant, sealed, now)
         taken |= {one.name for one in await list_keys(tx, tenant) if one.revoked_at is None}
         if name in taken:
             stop((), f'tenant "{tenant}" already has a key named "{name}"', code=FAILED)
@@ -144,7 +146,7 @@ async def _create(
             revoked_at=None,
         )
         await insert_key(tx, made)
-    if given is None and row.webhook_secret == minted:
+    if given is None and row.webhook_secret == sealed:
         say("note", [f'made tenant "{tenant}"; its webhook secret, shown only now: {minted}'])
     say("note", [f"made {made.id}; the key below is shown only now"])
     click.echo(key)

@@ -76,12 +76,16 @@ class JobUsage(msgspec.Struct, frozen=True):
     output_tokens: int = 0
 
 
+class _Attempt(msgspec.Struct, frozen=True):
+    message: str | None = None
+
+
 class Job(msgspec.Struct, frozen=True):
     """A job, as far as the tour looks at it."""
 
     id: str
     status: str
-    attempts: list[dict[str, object]] = []
+    attempts: list[_Attempt] = []
     usage: JobUsage | None = None
     cost_usd: Decimal | None = None
     error: _Trouble | None = None
@@ -98,8 +102,13 @@ class Job(msgspec.Struct, frozen=True):
             TourFailure: it did not.
         """
         if self.status != "succeeded":
-            why = "" if self.error is None else f": {self.error.message}"
-            raise TourFailure(f"the job {self.status}{why}")
+            raise TourFailure(f"a job is {self.status}{self.last_try()}")
+
+    def last_try(self) -> str:
+        """Return what the provider said last, or else why the job ended, to end a sentence."""
+        tried = next((attempt.message for attempt in reversed(self.attempts)), None)
+        why = tried or (None if self.error is None else self.error.message)
+        return "" if why is None else f": {why}"
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -176,6 +185,10 @@ class Client:
             job = await self.job(job_id, LONG_POLL_S)
             if not job.open:
                 return job
+
+    async def cancelled(self, job_id: str) -> Job:
+        """Cancel the job and return it."""
+        return (await self.post(f"/v1/jobs/{job_id}/cancel", {})).read(Job)
 
     async def usage(self, since_s: float) -> Totals:
         """Return the tenant's totals since that moment (epoch seconds)."""

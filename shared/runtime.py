@@ -23,6 +23,7 @@ from shared.providers.registry import kinds
 from shared.providers.wiring import open_transport
 from shared.queue.bell import Bell
 from shared.queue.silent import SilentBell
+from shared.sealing import Sealer
 from shared.settings import Settings
 from shared.store.engine import Store, open_store
 from shared.store.keys import ensure_tenant
@@ -49,6 +50,7 @@ class Runtime:
     transport: Transport
     gateway: Gateway
     bell: Bell
+    sealer: Sealer
 
     @property
     def spool_dir(self) -> Path:
@@ -103,7 +105,8 @@ async def open_runtime(settings: Settings, *, role: Role) -> AsyncIterator[Runti
         kit = Kit(
             catalog=Catalog(config, clock.now()), transport=transport, clock=clock, ids=new_id
         )
-        tenants = asyncio.create_task(_ensure_tenants(store, config, clock))
+        sealer = Sealer(settings.secret_key.reveal())
+        tenants = asyncio.create_task(_ensure_tenants(store, config, sealer, clock))
         opened.push_async_callback(_stopped, tenants)
         yield Runtime(
             settings=settings,
@@ -115,6 +118,7 @@ async def open_runtime(settings: Settings, *, role: Role) -> AsyncIterator[Runti
             transport=transport,
             gateway=Gateway(kit, random.random),  # noqa: TID251 (the root hands it out)
             bell=bell,
+            sealer=sealer,
         )
 
 
@@ -133,14 +137,14 @@ def _bell(settings: Settings) -> Bell:
     return RedisBell(build_ringing_broker(settings.broker_url))
 
 
-async def _ensure_tenants(store: Store, config: Config, clock: Clock) -> None:
+async def _ensure_tenants(store: Store, config: Config, sealer: Sealer, clock: Clock) -> None:
     """Give each tenant of the file its row, as soon as the database lets us."""
     while True:
         try:
             async with store.write() as tx:
                 for tenant in config.tenants:
                     secret = tenant.webhook_secret or new_secret(os.urandom)
-                    await ensure_tenant(tx, tenant.id, secret, await tx.now())
+                    await ensure_tenant(tx, tenant.id, sealer.seal(secret), await tx.now())
         except StoreUnavailable:
             await clock.sleep(AWAY_S)
         else:

@@ -14,7 +14,7 @@ from shared.store.records import JobRow
 
 
 class GatewayCall:
-    """Makes jobs' calls through the gateway, patiently and as whole answers."""
+    """Makes jobs' calls through the gateway, as whole answers."""
 
     def __init__(self, gateway: Gateway, store: Store, config: Config) -> None:
         self._gateway = gateway
@@ -40,7 +40,6 @@ class GatewayCall:
                 job_id=job.id,
                 tags=job.tags,
                 user=job.user,
-                patient=True,
             ),
         )
         return Reply(

@@ -29,13 +29,17 @@ log = get_logger(__name__)
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """What the courier needs. `file_secret` is the config file's secret of a tenant, if any."""
+    """What the courier needs.
+
+    `file_secret` is the config file's secret of a tenant, if any; `unseal` opens the database's.
+    """
 
     store: Store
     clock: Clock
     owner: str
     draw: Callable[[], float]
     file_secret: Callable[[str], str | None]
+    unseal: Callable[[str], str]
     post: Post
 
 
@@ -148,7 +152,7 @@ async def _secrets(tenant_id: str, route: Route) -> tuple[str, ...]:
         return (from_file,)
     async with route.store.read() as tx:
         row = await tenant(tx, tenant_id)
-    return () if row is None else (row.webhook_secret,)
+    return () if row is None else (route.unseal(row.webhook_secret),)
 
 
 def _tell(delivery: DeliveryRow, outcome: Outcome, verdict: Verdict, *, recorded: bool) -> None:

@@ -118,6 +118,7 @@ def _route(runtime: Runtime) -> Route:
         owner=runtime.owner,
         draw=random.random,  # noqa: TID251 (the process is where chance comes from)
         file_secret=runtime.webhook_secret,
+        unseal=runtime.sealer.open,
         post=Post(allowed=networks(runtime.config.webhooks.allow_networks)),
     )
 

@@ -9,7 +9,6 @@ from shared.errors import FailedAttempt
 class CallContext(msgspec.Struct, frozen=True, kw_only=True):
     """Who asked for what, for the books and the logs.
 
-    `patient` is set for jobs: they wait for a provider's hint rather than give up.
     `own_deadline` says that the caller shortened the time by a header.
     """
 
@@ -17,7 +16,6 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str | None = None
     tags: dict[str, str] = {}
     user: str | None = None
-    patient: bool = False
     own_deadline: bool = False
 
 

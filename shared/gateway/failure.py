@@ -58,7 +58,8 @@ def failure_of(error: GatewayError) -> dict[str, object]:
     if (refusal := kept(error)) is not None:
         body["code"] = refusal.upstream_code or error.code
         body["type"] = refusal.upstream_type or body["type"]
-        body["upstream_status"] = refusal.status
+        # An error inside a 200, or in a stream's first event, may name no status of its own.
+        body["upstream_status"] = refusal.status or 400
     if isinstance(error, ChainFailed):
         body["attempts"] = [msgspec.to_builtins(one) for one in error.attempts]
     if isinstance(error, BudgetExceeded):

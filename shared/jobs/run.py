@@ -48,7 +48,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(Protocol):
-    """Makes the job's call: the gateway's `complete`, with its patient policy."""
+    """Makes the job's call: the gateway's `complete`."""
 
     async def __call__(self, job: JobRow, *, deadline: Deadline, books: Books) -> Reply:
         """Return the answer.

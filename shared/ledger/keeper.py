@@ -4,7 +4,6 @@ import asyncio
 from pathlib import Path
 
 import msgspec
-from sqlalchemy.exc import DataError
 
 from shared.clock import Clock
 from shared.errors import StoreUnavailable
@@ -12,7 +11,7 @@ from shared.ledger.books import Charge, Opening, lost
 from shared.ledger.rows import ledger_row
 from shared.ledger.spool import Spool, orphans
 from shared.store.engine import Store
-from shared.store.ledger import insert_ledger
+from shared.store.ledger import REFUSALS, insert_ledger
 from shared.telemetry.log import get_logger
 from shared.telemetry.metrics import LOST_ATTEMPTS, SPOOL_PENDING, SPOOL_RECORDS
 
@@ -132,7 +131,7 @@ async def insert_charges(store: Store, charges: list[Charge], refused: Path) -> 
     try:
         async with store.write() as tx:
             await insert_ledger(tx, [ledger_row(charge) for charge in charges])
-    except (DataError, OverflowError) as error:
+    except REFUSALS as error:
         if len(charges) > 1:
             for charge in charges:
                 await insert_charges(store, [charge], refused)

@@ -8,6 +8,7 @@ the flusher fsyncs each group before it goes to SQL. A torn last line (power los
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -65,11 +66,14 @@ class Spool:
 
     def _append(self, kind: bytes, payload: bytes) -> None:
         line = kind + payload + b"\n"
+        written = 0
         try:
-            written = os.write(self._file, line)
             while written < len(line):
                 written += os.write(self._file, line[written:])
         except OSError as error:
+            if written:  # a full disk takes a part; the next record must not be glued to it
+                with suppress(OSError):
+                    os.ftruncate(self._file, self._size)
             raise StoreUnavailable(
                 f"The spool {self.path.name} cannot be written: {error.strerror}."
             ) from error

@@ -14,12 +14,12 @@ PREFIX = "whsec_"
 SECRET_BYTES = 24
 """A multiple of three: base64 of it needs no padding, which some verifiers do not accept."""
 
-_SHORTEST_BYTES = 16
+_SHORTEST_BYTES = 24
 _LONGEST_BYTES = 64
 
 
 class InvalidSecret(ValueError):
-    """Not `whsec_` and base64 of 16 to 64 bytes. The message never holds the secret."""
+    """Not `whsec_` and base64 of 24 to 64 bytes. The message never holds the secret."""
 
 
 def new_secret(random_bytes: Callable[[int], bytes]) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from shared.clock import SystemClock
 from shared.ids import new_id
+from shared.sealing import Sealer
 from shared.store.keys import ensure_tenant
 from shared.webhooks.signature import new_secret
 from tests.edge.workers.makers import RecordingBell, make_desk
@@ -28,7 +29,8 @@ def bell():
 async def tenant(store):
     """The tenant that the jobs of these tests belong to."""
     async with store.write() as tx:
-        return await ensure_tenant(tx, "acme", new_secret(os.urandom), await tx.now())
+        secret = Sealer("k").seal(new_secret(os.urandom))
+        return await ensure_tenant(tx, "acme", secret, await tx.now())
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from standardwebhooks import Webhook
 from shared.clock import SystemClock
 from shared.errors import StoreUnavailable
 from shared.ids import new_id
+from shared.sealing import Sealer
 from shared.store.webhooks import (
     claim_deliveries,
     deliveries_of,
@@ -34,6 +35,7 @@ def route(store, tenant):
         owner="w1",
         draw=lambda: 0.5,
         file_secret=lambda _: None,
+        unseal=Sealer("k").open,
         post=Post(allowed=networks(["127.0.0.0/8"]), timeout_s=2.0),
     )
 
@@ -69,7 +71,7 @@ async def test_success_is_recorded(route, receiver, tenant):
     assert ("succeeded", 1, 200) == (after.status, after.attempts, after.last_status_code)
     assert [(200, b"ok")] == [(one.status_code, one.answer_head) for one in tries]
     assert event_id == call.id
-    Webhook(tenant.webhook_secret).verify(call.body, call.headers)
+    Webhook(Sealer("k").open(tenant.webhook_secret)).verify(call.body, call.headers)
 
 
 async def test_the_file_s_secret_wins(route, receiver):

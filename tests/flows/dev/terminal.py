@@ -67,7 +67,8 @@ class Dev:
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError, ProcessLookupError):
                 stat = (folder / "stat").read_text().rpartition(") ")[2].split()
-                words = (folder / "cmdline").read_bytes().split(b"\0")
+                # Redis writes its title over its arguments, with spaces.
+                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").split()
                 alive = stat[0] != "Z"
                 if alive and int(stat[3]) == self.process.pid and (not name or _named(words, name)):
                     found.append(int(folder.name))

@@ -112,11 +112,9 @@ def test_a_taken_port_is_named_with_a_way_out(tmp_path):
 
 def test_a_second_interrupt_stops_at_once(tmp_path):
     """Also when a call would go on for ever."""
-    with running_dev(tmp_path) as dev:
-        dev.serving()
-        client = dev.client()
-        body = {**CHAT, "mock": {"silent": True}}
-        asking = threading.Thread(target=_ask, args=(client, body), daemon=True)
+    body = {**CHAT, "mock": {"silent": True}}
+    with running_dev(tmp_path) as dev, dev.serving().client() as client:
+        asking = threading.Thread(target=_ask, args=(client, body))
         asking.start()
         eventually(lambda: client.get("/health").json()["in_flight"])
 
@@ -129,7 +127,7 @@ def test_a_second_interrupt_stops_at_once(tmp_path):
         assert 0 == code
         assert time.monotonic() - asked_again_at < 3
         assert [] == dev.pids()
-        asking.join(5)
+        asking.join()
 
 
 def test_nothing_outlives_a_killed_dev_and_the_next_one_starts(tmp_path):

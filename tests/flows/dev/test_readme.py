@@ -21,7 +21,7 @@ SNIPPETS = [
 EXPECTED = {
     "curl -s": r'"content":"You said: Hello!"',
     "stream=True": r"You said: Tell me about sluices\.",
-    "respond-async": r"202 job_\w+ queued\nsucceeded 0\.0\d+\nYou said: Take your time\.",
+    "respond-async": r"202 job_\w+ queued\nsucceeded, 0\.0000\d+ USD\nYou said: Take your time\.",
 }
 
 

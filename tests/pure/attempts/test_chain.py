@@ -208,7 +208,11 @@ def test_a_wait_is_never_below_the_hint_nor_above_the_ceiling(
     draw=st.floats(0, 1, exclude_max=True),
 )
 def test_a_retry_always_fits_the_rules(
-    kind: FailureKind, tries: int, left_s: float, alternatives: bool, draw: float  # noqa: FBT001
+    kind: FailureKind,
+    tries: int,
+    left_s: float,
+    alternatives: bool,  # noqa: FBT001 (drawn)
+    draw: float,
 ) -> None:
     """A target is asked again only below its maximum and with time left for the wait."""
     step = next_step(
