@@ -37,7 +37,6 @@ class SpoolBooks:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._unwritten: list[Charge] = []
 
     async def open(self, opening: Opening) -> None:
         """Record that the provider is about to be called.
@@ -45,26 +44,12 @@ class SpoolBooks:
         Raises:
             StoreUnavailable: the disk refused.
         """
-        self.retry_unwritten()
         self._spool.append_opening(opening)
 
     def close(self, charge: Charge) -> None:
         """Record how the attempt ended; kept in memory while the disk refuses."""
-        try:
-            self._spool.append_charge(charge)
-        except StoreUnavailable:
-            self._unwritten.append(charge)
-            log.exception("spool.refused", waiting=len(self._unwritten))
-
-    def retry_unwritten(self) -> None:
-        """Write what the disk refused before.
-
-        Raises:
-            StoreUnavailable: it still does.
-        """
-        while self._unwritten:
-            self._spool.append_charge(self._unwritten[0])
-            self._unwritten.pop(0)
+        if not self._spool.append_charge(charge):
+            log.error("spool.refused", attempt_id=charge.opening.attempt_id)
 
 
 class Keeper:
@@ -102,6 +87,7 @@ class Keeper:
         Raises:
             StoreUnavailable: the rest stays in the spool.
         """
+        self._spool.write_waiting()
         moved = 0
         while self._spool.pending_bytes:
             await asyncio.to_thread(self._spool.sync)
@@ -154,7 +140,7 @@ async def replay_orphans(folder: Path, store: Store, clock: Clock, own: Path | N
     """
     lost_count = 0
     for orphan in orphans(folder, but=[own] if own else []):
-        charges, left_open = orphan.contents()
+        charges, left_open = await asyncio.to_thread(orphan.contents)
         charges += [lost(opening, clock.now()) for opening in left_open]
         for start in range(0, len(charges), REPLAY_GROUP):
             group = charges[start : start + REPLAY_GROUP]

@@ -37,6 +37,7 @@ class Spool:
         self._rotate_bytes = rotate_bytes
         self._turn = 0
         self._open: dict[str, Opening] = {}
+        self._waiting: list[Charge] = []
         self._size = 0
         self.flushed_bytes = 0
         self.path, self._file = self._created()
@@ -52,17 +53,30 @@ class Spool:
         Raises:
             StoreUnavailable: the disk refused (full, gone); the call must not be made.
         """
+        self.write_waiting()
         self._append(b"O", _encoder.encode(opening))
         self._open[opening.attempt_id] = opening
 
-    def append_charge(self, charge: Charge) -> None:
-        """Record how it ended.
+    def append_charge(self, charge: Charge) -> bool:
+        """Record how it ended; False when the disk refuses and the charge waits in memory."""
+        self._waiting.append(charge)
+        try:
+            self.write_waiting()
+        except StoreUnavailable:
+            return False
+        return True
+
+    def write_waiting(self) -> None:
+        """Write the charges that the disk has refused so far.
 
         Raises:
-            StoreUnavailable: the disk refused; the caller keeps the charge in memory.
+            StoreUnavailable: it still does; they go on waiting.
         """
-        self._append(b"C", _encoder.encode(charge))
-        self._open.pop(charge.opening.attempt_id, None)
+        while self._waiting:
+            charge = self._waiting[0]
+            self._append(b"C", _encoder.encode(charge))
+            self._waiting.pop(0)
+            self._open.pop(charge.opening.attempt_id, None)
 
     def _append(self, kind: bytes, payload: bytes) -> None:
         line = kind + payload + b"\n"

@@ -1,6 +1,7 @@
 """The spool: what is written survives, what is torn is no record, what is orphaned is replayed."""
 
 import os
+import resource
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -164,3 +165,22 @@ def test_a_lost_attempt_costs_its_estimate() -> None:
         charge.usage.estimated,
         charge.outcome,
     )
+
+
+async def test_a_part_of_a_record_is_taken_back(folder: Path, store: Store) -> None:
+    """A full disk takes a part of a line; the next record is not glued to it."""
+    spool = Spool(folder, "api-1")
+    spool.append_opening(make_opening(1))
+    before, limits = spool.path.stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (before + 100, limits[1]))
+    try:
+        assert not spool.append_charge(make_charge(1))
+        with pytest.raises(StoreUnavailable):
+            spool.append_opening(make_opening(2))
+        assert before == spool.path.stat().st_size
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    await Keeper(spool, store, FakeClock()).flush()
+    assert (1, 1_000) == await spent(store)
+    spool.close()
