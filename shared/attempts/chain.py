@@ -8,19 +8,32 @@ import msgspec
 
 from shared.attempts.remedy import LEAST_ATTEMPT_S, MAX_CHAIN_ATTEMPTS, Remedy, next_step
 from shared.clock import Clock, Deadline
-from shared.errors import CHAIN_CODES, ChainFailed, FailedAttempt, FailureKind, UpstreamError
+from shared.errors import (
+    CHAIN_CODES,
+    ChainFailed,
+    FailedAttempt,
+    FailureKind,
+    GatewayError,
+    UpstreamError,
+)
 from shared.routing.plan import Draw, Plan, Step
 
 Won = TypeVar("Won")
 
 
 class AttemptFailed(Exception):
-    """What a call raises: the failure, and how it is shown in `error.attempts`."""
+    """What a call raises: the failure, and how it is shown in `error.attempts`.
 
-    def __init__(self, error: UpstreamError, shown: FailedAttempt) -> None:
+    `own` is set when the target was not asked at all, because it cannot be asked this.
+    """
+
+    def __init__(
+        self, error: UpstreamError, shown: FailedAttempt, own: GatewayError | None = None
+    ) -> None:
         super().__init__(error.message)
         self.error = error
         self.shown = shown
+        self.own = own
 
 
 class Try(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +56,7 @@ async def run_chain(
 
     Raises:
         ChainFailed: none answered, or a failure showed that none will. Carries every attempt.
+        GatewayError: no target could be asked; why the last one could not.
     """
     failed: list[AttemptFailed] = []
     steps = deque(plan.steps)
@@ -79,15 +93,17 @@ async def run_chain(
     raise chain_failure(failed)
 
 
-def chain_failure(failed: Sequence[AttemptFailed]) -> ChainFailed:
+def chain_failure(failed: Sequence[AttemptFailed]) -> GatewayError:
     """Return what the caller sees: the one kind all failures had, or `all_targets_failed`.
 
     A failure that ends the chain by itself (a rejected body, say) speaks for all: retrying
-    elsewhere could not have helped.
+    elsewhere could not have helped. Where no target could even be asked, it is the reason for that.
     """
     shown = tuple(failure.shown for failure in failed)
     if not failed:
         return ChainFailed("upstream_timeout", "No time was left to call a provider.", attempts=())
+    if failed[-1].own is not None and all(failure.own is not None for failure in failed):
+        return failed[-1].own
     last = failed[-1].error
     kinds = {failure.error.kind for failure in failed}
     if len(kinds) > 1 and not _speaks_for_all(last):

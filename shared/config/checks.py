@@ -3,15 +3,21 @@
 Checks see the whole file, mistakes and all: at a path that is wrong already nothing is added.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
+from shared.config.kinds import Kinds
 from shared.config.mistakes import Mistakes, joined, nearest
 from shared.config.model import Config, ProviderConfig, RouteConfig, TenantConfig
 
 
-def check(config: Config, kinds: frozenset[str], mistakes: Mistakes) -> None:
-    """Note everything in the file that contradicts itself or names what does not exist."""
-    _check_providers(config, kinds, mistakes)
+def check(
+    config: Config, kinds: Kinds, mistakes: Mistakes, *, disabled: Container[str] = frozenset()
+) -> None:
+    """Note everything in the file that contradicts itself or names what does not exist.
+
+    `disabled` are providers that lack variables, and so may lack what stands in them.
+    """
+    _check_providers(config, kinds, disabled, mistakes)
     _check_routes(config, mistakes)
     _check_tenants(config.tenants, mistakes)
     for index, budget in enumerate(config.budgets):
@@ -23,7 +29,9 @@ def check(config: Config, kinds: frozenset[str], mistakes: Mistakes) -> None:
         mistakes.add("queue.heartbeat_s", f"must be less than lease_s ({config.queue.lease_s:g})")
 
 
-def _check_providers(config: Config, kinds: frozenset[str], mistakes: Mistakes) -> None:
+def _check_providers(
+    config: Config, kinds: Kinds, disabled: Container[str], mistakes: Mistakes
+) -> None:
     for name, provider in config.providers.items():
         path = joined("providers", name)
         if "/" in name or not name.strip() or any(letter.isspace() for letter in name):
@@ -32,6 +40,9 @@ def _check_providers(config: Config, kinds: frozenset[str], mistakes: Mistakes) 
         if provider.kind not in kinds:
             words = nearest(provider.kind, kinds) or f"; known are {', '.join(sorted(kinds))}"
             mistakes.add(joined(path, "kind"), f'no provider kind "{provider.kind}"{words}')
+        elif kinds[provider.kind].base_url and not provider.base_url and name not in disabled:
+            why = f"is missing: {provider.kind} has no address of its own"
+            mistakes.add(joined(path, "base_url"), why)
         if provider.api_key is not None and provider.api_keys:
             mistakes.add(joined(path, "api_keys"), "give api_key or api_keys, not both")
         names = [key.name for key in provider.api_keys]

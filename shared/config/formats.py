@@ -44,9 +44,16 @@ def url(text: str) -> str:
         whole = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:  # an open bracket, a port that is no number
         whole = False
-    if not whole:
+    if not whole or not text.isprintable() or any(letter.isspace() for letter in text):
         raise ValueError("must be a URL that starts with http:// or https://")
     return text.rstrip("/")
+
+
+def key(text: str) -> str:
+    """Return a key that can stand in an HTTP header."""
+    if not _is_plain(text) or " " in text:
+        raise ValueError("must be printable ASCII without spaces or line breaks")
+    return text
 
 
 def network(text: str) -> str:
@@ -94,14 +101,19 @@ def header_mistake(name: str, value: str) -> str | None:
     """Return why an HTTP header cannot be sent, or None."""
     if _HEADER_NAME.fullmatch(name) is None:
         return "is not the name of an HTTP header"
-    if not value.isprintable() or not value.isascii():
+    if not _is_plain(value):
         return "must be printable ASCII on one line"
     return None
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and text.isascii()
 
 
 FORMATS: dict[str, Callable[[str], str]] = {
     "usd": usd,
     "url": url,
+    "key": key,
     "network": network,
     "timezone": timezone,
     "date": calendar_date,

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import msgspec
 
+from shared.config.advice import advice
 from shared.config.checks import check
 from shared.config.convert import Converter
 from shared.config.defaults import with_defaults
 from shared.config.expand import expand
+from shared.config.kinds import Kinds
 from shared.config.mistakes import ConfigError, Mistake, Mistakes, joined
 from shared.config.model import CLASS_WEIGHTS, Config, QueueConfig
 from shared.config.prune import without_disabled
@@ -19,18 +21,18 @@ _TRUE = frozenset({"true", "yes", "on"})
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
-    """A config that holds together, and plain sentences on what was left out of it."""
+    """A config that holds together, and plain sentences on what was left out or looks wrong."""
 
     config: Config
     notes: tuple[str, ...] = ()
 
 
-def load_config(source: str | Path, env: Mapping[str, str], kinds: frozenset[str]) -> Loaded:
+def load_config(source: str | Path, env: Mapping[str, str], kinds: Kinds) -> Loaded:
     """Return the config of a file (Path) or of YAML text (str).
 
-    `kinds` are the provider kinds that exist. A Path that ends in `.toml` is read as TOML, without
-    line numbers. Optional providers whose variables are unset are dropped and listed in
-    `Config.disabled`, with what only they could serve.
+    `kinds` are the provider kinds that exist, with what each needs. A Path that ends in `.toml` is
+    read as TOML, without line numbers. Optional providers whose variables are unset are dropped and
+    listed in `Config.disabled`, with what only they could serve.
 
     Raises:
         ConfigError: with every mistake found.
@@ -43,12 +45,12 @@ def load_config(source: str | Path, env: Mapping[str, str], kinds: frozenset[str
     quiet = frozenset(joined("providers", name) for name in disabled)
     converter = Converter(env, mistakes, quiet=quiet)
     config = converter.section(with_defaults(root, converter, mistakes), Config, "")
-    check(config, kinds, mistakes)
+    check(config, kinds, mistakes, disabled=disabled)
     if found := mistakes.listed():
         raise ConfigError(found)
     config = msgspec.structs.replace(config, defaults={}, queue=_whole_queue(config.queue))
     config, notes = without_disabled(config, disabled)
-    return Loaded(config=config, notes=notes)
+    return Loaded(config=config, notes=(*notes, *advice(config, kinds)))
 
 
 def _text_of(path: Path) -> str:

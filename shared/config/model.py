@@ -22,6 +22,7 @@ Timezone = Annotated[str, Meta(extra={"format": "timezone"})]
 Date = Annotated[str, Meta(extra={"format": "date"})]
 SecretText = Annotated[str, Meta(extra={"secret": True})]
 SecretUrl = Annotated[str, Meta(extra={"format": "url", "secret": True})]
+Key = Annotated[str, Meta(extra={"format": "key", "secret": True})]
 WebhookSecret = Annotated[str, Meta(extra={"format": "webhook_secret", "secret": True})]
 Headers = Annotated[dict[str, str], Meta(extra={"format": "headers", "secret": True})]
 
@@ -84,7 +85,7 @@ class NamedKey(Section, frozen=True, kw_only=True):
     """One of several credentials of a provider."""
 
     name: str
-    key: SecretText
+    key: Key
     weight: Positive = 1
 
 
@@ -92,7 +93,7 @@ class ProviderConfig(Section, frozen=True, kw_only=True):
     """A configured vendor account or server."""
 
     kind: str
-    api_key: SecretText | None = None
+    api_key: Key | None = None
     api_keys: tuple[NamedKey, ...] = ()
     base_url: Url | None = None
     optional: bool = False
@@ -217,7 +218,7 @@ class KeyConfig(Section, frozen=True, kw_only=True):
     """A tenant's API key given in the file."""
 
     name: str
-    key: SecretText
+    key: Key
     scopes: tuple[Scope, ...] = ()
     limits: Limits | None = None
     budgets: tuple[Budget, ...] = ()

@@ -19,6 +19,10 @@ _KNOWN_TAGS = frozenset(
 )
 
 
+MOST_NODES = 100_000
+"""Values in a file, each alias counted as often as it is used; nine levels of aliases are 10^9."""
+
+
 class Leaf(msgspec.Struct, frozen=True, kw_only=True):
     """A scalar; `plain` when it stood without quotes and so may be a number or a flag."""
 
@@ -68,7 +72,8 @@ def parse_yaml(text: str, mistakes: Mistakes) -> Branch:
     """Return the document's tree; repeated keys and unknown tags are noted as mistakes.
 
     Raises:
-        ConfigError: the text is not one YAML document whose top is a mapping.
+        ConfigError: the text is not one YAML document whose top is a mapping, or it grows beyond
+            MOST_NODES by its aliases.
     """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -114,9 +119,14 @@ class _YamlTree:
 
     def __init__(self, mistakes: Mistakes) -> None:
         self._mistakes = mistakes
+        self._nodes = 0
 
     def node(self, node: yaml.Node, path: str, above: tuple[yaml.Node, ...]) -> Node:
         line = node.start_mark.line + 1
+        self._nodes += 1
+        if self._nodes > MOST_NODES:
+            message = f"its aliases make more than {MOST_NODES:,} values of it"
+            raise ConfigError((Mistake(line=line, path="", message=message),))
         if any(node is one for one in above):
             self._mistakes.add(path, "refers to itself", line=line)
             return Leaf(text="", plain=True, line=line)

@@ -15,6 +15,8 @@ from shared.errors import (
     FailedAttempt,
     FailureKind,
     GatewayError,
+    OwnFault,
+    UnsupportedParameter,
     UpstreamError,
 )
 from shared.gateway.answer import CallContext
@@ -27,6 +29,7 @@ from shared.ledger.estimate import guessed_usage, worst_case
 from shared.ledger.prices import CompiledPrice
 from shared.providers.exchange import Exchange, Reply, Transport
 from shared.providers.request import InferenceRequest
+from shared.providers.target import Target
 from shared.telemetry.log import get_logger
 from shared.telemetry.metrics import FIRST_TOKEN_SECONDS, observe_attempt, observe_cost
 
@@ -194,8 +197,13 @@ class Runner:
         )
         self._won(shown, attempt)
 
-    def _failed(self, attempt: Attempt, error: BaseException) -> BaseException:
-        """Write the failure; return what to raise: AttemptFailed for the chain, else as it came."""
+    def _failed(
+        self, attempt: Attempt, error: BaseException, own: GatewayError | None = None
+    ) -> BaseException:
+        """Write the failure; return what to raise: AttemptFailed for the chain, else as it came.
+
+        `own` is why the target was not even asked.
+        """
         if isinstance(error, UpstreamError):
             used = self.estimated(0) if error.kind in MAYBE_BILLED and error.sent else Usage()
             shown = attempt.close(Outcome.FAILED, used, error=error)
@@ -209,7 +217,7 @@ class Runner:
                 elapsed_ms=shown.duration_ms,
                 reason=error.message,
             )
-            return AttemptFailed(error, shown)
+            return AttemptFailed(error, shown, own=own)
         if isinstance(error, asyncio.CancelledError):
             self._won(attempt.close(Outcome.CANCELLED, self.estimated(0)), attempt)
             return error
@@ -218,13 +226,30 @@ class Runner:
         return error
 
     async def _open(self, tried: Try) -> tuple[Exchange, Attempt]:
-        """Build the exchange and open the books; no provider is called before that is done."""
+        """Build the exchange and open the books; no provider is called before that is done.
+
+        Raises:
+            AttemptFailed: this target cannot be asked this, which says nothing about the others.
+        """
         kit, target = self._kit, tried.step.target
-        exchange = kit.catalog.providers[target.provider].exchange(self._request, target)
-        price = kit.catalog.price(tried.step.route, target)
+        built = self._built(target)
+        price = kit.catalog.price(target, tried.step.price)
         opening = self._opening(tried, price, kit.clock.now())
         await self._books.open(opening)
-        return exchange, Attempt(kit, opening, self._books, price)
+        attempt = Attempt(kit, opening, self._books, price)
+        if isinstance(built, GatewayError):
+            # The kind of a model that is not there: not asked again, and another may answer.
+            error = UpstreamError(
+                FailureKind.NOT_FOUND, built.message, param=built.param, sent=False
+            )
+            raise self._failed(attempt, error, own=built) from built
+        return built, attempt
+
+    def _built(self, target: Target) -> Exchange | UnsupportedParameter | OwnFault:
+        try:
+            return self._kit.catalog.providers[target.provider].exchange(self._request, target)
+        except (UnsupportedParameter, OwnFault) as error:
+            return error
 
     def _opening(self, tried: Try, price: CompiledPrice | None, at: datetime) -> Opening:
         step, context = tried.step, self._context

@@ -17,6 +17,10 @@ IMAGE_TOKENS = 2_000
 MEDIA_BYTES_PER_TOKEN = 16
 """Base64 of files and audio: a PDF page of 50 kB of base64 costs up to 3,000 tokens."""
 
+MOST_OUTPUT_TOKENS = 200_000
+"""Of one choice. The vendors' model pages name no more than 128,000 (GPT-5; Claude 64,000,
+Gemini 2.5 65,536); a caller's larger bound cannot be reached and must not be held or charged."""
+
 _ANSWERLESS = frozenset({"/v1/embeddings"})
 
 
@@ -70,13 +74,15 @@ _decode = msgspec.json.Decoder(_Body).decode
 def worst_case(request: Asked, *, hold_output_tokens: int) -> Usage:
     """Return what a call will hardly exceed; what it holds until it is settled.
 
-    Output is the caller's bound per choice, else `hold_output_tokens`, which is not sent upstream.
+    Output is the caller's bound per choice, at most MOST_OUTPUT_TOKENS, else `hold_output_tokens`,
+    which is not sent upstream.
     """
     answers = 0 if request.endpoint in _ANSWERLESS else request.choice_count
     bound = request.max_output_tokens
     return Usage(
         input_tokens=_input_tokens(request, HOLD_BYTES_PER_TOKEN),
-        output_tokens=answers * (hold_output_tokens if bound is None else bound),
+        output_tokens=answers
+        * (hold_output_tokens if bound is None else min(bound, MOST_OUTPUT_TOKENS)),
         estimated=True,
     )
 

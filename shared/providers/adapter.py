@@ -19,6 +19,10 @@ class Adapter(Protocol):
     def needs_key(self) -> bool:
         """Whether a call without a credential cannot succeed."""
 
+    @property
+    def needs_base_url(self) -> bool:
+        """Whether only the config can say where to call."""
+
     def exchange(
         self,
         provider: ProviderConfig,

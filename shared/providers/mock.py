@@ -155,7 +155,7 @@ class MockTransport:
     async def _answering(self, request: HttpRequest) -> AsyncIterator[OpenResponse]:
         try:
             body = msgspec.json.decode(request.body, type=_Body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             yield self._failing(MockOptions(status=400, message=f"mock: {error}"))
             return
         options = self._options(request, body)

@@ -4,11 +4,13 @@ import base64
 import hashlib
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+
+from shared.providers.mock_schema import instance_of
 
 CREATED = 1_700_000_000
 """Every answer's `created`: the same call gives the same bytes."""
@@ -190,31 +192,6 @@ def vector_of(text: str, dimensions: int) -> list[float]:
     return list(struct.unpack(f"<{dimensions}f", scaled))
 
 
-def instance_of(schema: object) -> object:
-    """Return the smallest JSON value that a simple JSON Schema allows."""
-    if not isinstance(schema, Mapping):
-        return {}
-    if "const" in schema:
-        return schema["const"]
-    for name in ("enum", "examples"):
-        if isinstance(schema.get(name), list) and schema[name]:
-            return schema[name][0]
-    for name in ("anyOf", "oneOf"):
-        if isinstance(schema.get(name), list) and schema[name]:
-            return instance_of(schema[name][0])
-    kind = schema.get("type", "object" if "properties" in schema else None)
-    if isinstance(kind, list):
-        kind = kind[0] if kind else None
-    if kind == "object":
-        properties = schema.get("properties")
-        known = properties if isinstance(properties, Mapping) else {}
-        return {name: instance_of(known.get(name, {})) for name in schema.get("required", known)}
-    if kind == "array":
-        count = schema.get("minItems", 0)
-        return [instance_of(schema.get("items", {})) for _ in range(count)]
-    return {"string": "mock", "integer": 1, "number": 1.5, "boolean": True}.get(str(kind))
-
-
 def _decide(request: MockRequest, *, text: str | None, tokens: int | None) -> MockAnswer:
     tool = None if text is not None else _tool(request)
     if tool is not None:
@@ -233,7 +210,8 @@ def _tool(request: MockRequest) -> MockFunction | None:
     if not functions or request.tool_choice == "none":
         return None
     if isinstance(request.tool_choice, dict):
-        named = request.tool_choice.get("function", {}).get("name")
+        wanted = request.tool_choice.get("function")
+        named = wanted.get("name") if isinstance(wanted, dict) else None
         return next((f for f in functions if f.name == named), functions[0])
     if request.tool_choice == "required":
         return functions[0]
@@ -246,9 +224,9 @@ def _tool(request: MockRequest) -> MockFunction | None:
 def _text(request: MockRequest) -> str:
     wanted = request.response_format
     if isinstance(wanted, dict) and wanted.get("type") == "json_schema":
-        return msgspec.json.encode(
-            instance_of(wanted.get("json_schema", {}).get("schema"))
-        ).decode()
+        described = wanted.get("json_schema")
+        schema = described.get("schema") if isinstance(described, dict) else None
+        return msgspec.json.encode(instance_of(schema)).decode()
     said = request.last.text or _text_of(request.prompt)
     if isinstance(wanted, dict) and wanted.get("type") == "json_object":
         return msgspec.json.encode({"echo": said}).decode()

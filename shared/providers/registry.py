@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from types import MappingProxyType
 
+from shared.config.kinds import KindNeeds, Kinds
 from shared.errors import OwnFault
 from shared.providers import adapters
 from shared.providers.adapter import Adapter
@@ -35,9 +36,12 @@ def all_adapters() -> Mapping[str, Adapter]:
     return by_kind(adapter for module in modules for adapter in module.ADAPTERS)
 
 
-def kinds() -> frozenset[str]:
-    """Return every `kind` that a provider may have in the config file."""
-    return frozenset(all_adapters())
+def kinds() -> Kinds:
+    """Return every `kind` that a provider may have in the config file, with what it needs there."""
+    return {
+        kind: KindNeeds(base_url=adapter.needs_base_url, key=adapter.needs_key)
+        for kind, adapter in all_adapters().items()
+    }
 
 
 def adapter_for(kind: str) -> Adapter:

@@ -38,6 +38,7 @@ class RelayAdapter:
     def __init__(self, vendor: Vendor) -> None:
         self.kind = vendor.kind
         self.needs_key = vendor.needs_key
+        self.needs_base_url = vendor.base_url is None
         self._vendor = vendor
 
     def exchange(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from shared.config.model import Retry, Timeouts
+from shared.config.model import Price, Retry, Timeouts
 from shared.errors import FailureKind
 from shared.providers.target import Target
 from shared.routing.route import Route, WeightedTarget
@@ -14,13 +14,17 @@ Draw = Callable[[], float]
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One target to try, with the policies of the route it comes from."""
+    """One target to try, with the policies of the route it comes from.
+
+    `price` is the config's own for this target, None where the list decides.
+    """
 
     route: str
     target: Target
     retry: Retry
     timeouts: Timeouts
     hold_output_tokens: int = 4096
+    price: Price | None = None
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +83,7 @@ def _ordered(route: Route, draw: Draw, turn: int) -> list[Step]:
             retry=route.retry,
             timeouts=route.timeouts,
             hold_output_tokens=route.hold_output_tokens,
+            price=choice.price,
         )
         for group in groups
         for choice in _credentials(group, draw)

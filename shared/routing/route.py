@@ -4,26 +4,40 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from shared.config.model import Config, ProviderConfig, Retry, RouteConfig, Strategy, Timeouts
+from shared.config.model import (
+    Config,
+    Price,
+    ProviderConfig,
+    Retry,
+    RouteConfig,
+    Strategy,
+    Timeouts,
+)
 from shared.errors import FailureKind
 from shared.providers.target import Target
 
 
 class WeightedTarget(msgspec.Struct, frozen=True, kw_only=True):
-    """A target and its share; one per credential when a provider has several."""
+    """A target and its share; one per credential when a provider has several.
+
+    `price` is the config's own for this target, None where the list decides.
+    """
 
     target: Target
     weight: int
+    price: Price | None = None
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """What `model` means.
 
     `choices` are groups: one for each configured target, with an entry for each credential that
-    may be used.
+    may be used. `configured` is the name in the file: a wildcard's routes have many names, this one
+    is the same for all of them.
     """
 
     model: str
+    configured: str
     strategy: Strategy
     choices: tuple[tuple[WeightedTarget, ...], ...]
     fallbacks: tuple[str, ...] = ()
@@ -78,7 +92,10 @@ def direct_route(model: str, providers: Mapping[str, ProviderConfig]) -> Route |
         return None
     target = Target(provider=provider, model=upstream, credential="")
     return Route(
-        model=model, strategy="priority", choices=(_by_credential(target, providers[provider]),)
+        model=model,
+        configured=f"{provider}/*",
+        strategy="priority",
+        choices=(_by_credential(target, providers[provider], None),),
     )
 
 
@@ -107,9 +124,10 @@ def _compiled(entry: RouteConfig, providers: Mapping[str, ProviderConfig]) -> Ro
             params=target.params,
             headers=target.headers,
         )
-        choices.append(_by_credential(named, provider))
+        choices.append(_by_credential(named, provider, target.price or entry.price))
     return Route(
         model=entry.model,
+        configured=entry.model,
         strategy=entry.strategy,
         choices=tuple(choices),
         fallbacks=entry.fallbacks,
@@ -120,11 +138,15 @@ def _compiled(entry: RouteConfig, providers: Mapping[str, ProviderConfig]) -> Ro
     )
 
 
-def _by_credential(target: Target, provider: ProviderConfig) -> tuple[WeightedTarget, ...]:
+def _by_credential(
+    target: Target, provider: ProviderConfig, price: Price | None
+) -> tuple[WeightedTarget, ...]:
     names: Sequence[tuple[str, int]] = [(key.name, key.weight) for key in provider.api_keys]
     if target.credential:
         names = [(target.credential, 1)]
     return tuple(
-        WeightedTarget(target=msgspec.structs.replace(target, credential=name), weight=weight)
+        WeightedTarget(
+            target=msgspec.structs.replace(target, credential=name), weight=weight, price=price
+        )
         for name, weight in names or [("default", 1)]
     )

@@ -22,6 +22,7 @@ class MockAdapter:
 
     kind = "mock"
     needs_key = False
+    needs_base_url = False
 
     def exchange(
         self,

@@ -21,6 +21,7 @@ class OllamaAdapter:
 
     kind = "ollama"
     needs_key = False
+    needs_base_url = False
 
     def exchange(
         self,

@@ -44,6 +44,7 @@ class _Delta(msgspec.Struct, gc=False):
 class _Choice(msgspec.Struct, gc=False):
     index: int | str | None = 0
     delta: _Delta | None = None
+    message: Any = None
     text: Any = None
     finish_reason: str | None = None
 
@@ -197,6 +198,9 @@ class OpenAIScanner:
     def _look_into(self, choices: list[_Choice]) -> None:
         content_bytes = 0
         for choice in choices:
+            if self._is_whole_answer(choice):
+                self._error = _malformed("The provider answered a stream with a whole answer.")
+                return
             if choice.delta is not None:
                 content_bytes += _content_bytes(choice.delta)
                 if choice.delta.role is not None and choice.index in self._done:
@@ -212,6 +216,12 @@ class OpenAIScanner:
         if content_bytes:
             self._content_events += 1
             self.content_bytes += content_bytes
+
+    def _is_whole_answer(self, choice: _Choice) -> bool:
+        """Return whether a choice opens as those of `chat.completion` do: no SDK could read it."""
+        return (
+            choice.message is not None and choice.delta is None and choice.index not in self._done
+        )
 
     def _close_choice(self, index: int | str | None, reason: str) -> None:
         if reason in FAILED_FINISHES:

@@ -3,10 +3,15 @@
 import textwrap
 from collections.abc import Mapping
 
+from shared.config.kinds import KindNeeds
 from shared.config.load import Loaded, load_config
 from shared.config.mistakes import ConfigError, Mistake
 
-KINDS = frozenset({"openai", "anthropic", "ollama", "mock"})
+KINDS = {
+    **dict.fromkeys(("openai", "anthropic", "ollama", "mock"), KindNeeds()),
+    "server": KindNeeds(base_url=True),
+    "vendor": KindNeeds(key=True),
+}
 
 
 def loaded(text: str, env: Mapping[str, str] | None = None) -> Loaded:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.config.kinds import KindNeeds
 from shared.config.load import load_config
 from shared.config.mistakes import ConfigError
 from shared.config.model import Config, ProviderConfig, Retry, Timeouts
@@ -188,8 +189,28 @@ def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path, name):
 
 def test_the_example_is_fine():
     env = {name: f"key-{name}" for name in ("ACME_KEY", "ACME_ADMIN_KEY", "LAB_KEY")}
-    kinds = KINDS | {"openrouter", "openai_compatible"}
+    kinds = KINDS | dict.fromkeys(("openrouter", "openai_compatible"), KindNeeds())
 
     found = load_config(EXAMPLE, env, kinds)
 
     assert ["gpt-4o", "long", "small", "local/*"] == [route.model for route in found.config.routes]
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        (
+            "providers: {a: {kind: vendor}}",
+            ("providers.a has no api_key: vendor refuses calls without one",),
+        ),
+        ("providers: {a: {kind: vendor, api_key: k}}", ()),
+        ("providers: {a: {kind: vendor, headers: {Authorization: k}}}", ()),
+        (
+            "tenants: [{id: t, keys: [{name: k, key: fifteen-letters}]}]",
+            ("tenants[0].keys[0].key is shorter than 16 letters and can be guessed",),
+        ),
+        ("tenants: [{id: t, keys: [{name: k, key: sixteen--letters}]}]", ()),
+    ],
+)
+def test_likely_oversights_are_told_and_not_refused(text, notes):
+    assert notes == loaded(text).notes

@@ -237,3 +237,42 @@ def test_an_optional_provider_hides_only_its_unset_variables():
     text = 'providers: {a: {kind: nope, api_key: "${K}", optional: true, regon: x}}'
 
     assert ["providers.a.regon", "providers.a.kind"] == [mistake.path for mistake in mistakes(text)]
+
+
+def test_a_kind_without_an_address_of_its_own_needs_one():
+    assert ["providers.a.base_url: is missing: server has no address of its own (line 1)"] == told(
+        "providers: {a: {kind: server}}"
+    )
+    assert [] == told("providers: {a: {kind: server, base_url: http://gpu:8000}}")
+    assert [] == told('providers: {a: {kind: server, base_url: "${URL}", optional: true}}')
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('providers: {a: {kind: mock, api_key: "sk\\n1"}}', "providers.a.api_key"),
+        ('providers: {a: {kind: mock, api_key: "sk 1"}}', "providers.a.api_key"),
+        (
+            'providers: {a: {kind: mock, api_keys: [{name: n, key: "s\\x00"}]}}',
+            "providers.a.api_keys[0].key",
+        ),
+        ('tenants: [{id: a, keys: [{name: n, key: "s\\tk"}]}]', "tenants[0].keys[0].key"),
+        ('providers: {a: {kind: mock, headers: {x-a: "a\\r\\nb"}}}', "providers.a.headers.x-a"),
+        ('providers: {a: {kind: mock, base_url: "http://h/\\na"}}', "providers.a.base_url"),
+    ],
+)
+def test_what_goes_into_a_header_stands_on_one_line(text, path):
+    assert [path] == [mistake.path for mistake in mistakes(text)]
+
+
+def test_the_line_break_after_a_key_of_the_environment_is_cut_off():
+    assert [] == told('providers: {a: {kind: mock, api_key: "${K}"}}', {"K": "sk-1\n"})
+
+
+def test_aliases_of_aliases_are_refused_before_they_grow():
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+
+    found = mistakes("\n".join(lines))
+
+    assert ["its aliases make more than 100,000 values of it"] == [one.message for one in found]

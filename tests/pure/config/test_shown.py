@@ -88,3 +88,17 @@ def test_what_is_not_obeyed_yet_is_said(text, place):
 
 def test_every_gap_says_what_happens_instead():
     assert all(gap.feature and gap.effect for gap in GAPS)
+
+
+def test_secrets_in_addresses_and_free_params_are_hidden():
+    text = f"""
+    providers:
+      a: {{kind: openai, base_url: "https://host/v1?key={CANARY}&region=eu",
+           params: {{token: {CANARY}, inner: {{X-Api-Key: [{CANARY}]}}, max_tokens: 7, user: u}}}}
+    """
+
+    shown = redacted(loaded(text).config)
+
+    assert CANARY not in shown
+    params = yaml.safe_load(shown)["providers"]["a"]["params"]
+    assert (7, "u", "[hidden]") == (params["max_tokens"], params["user"], params["token"])

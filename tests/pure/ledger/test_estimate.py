@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shared.ledger.estimate import guessed_usage, worst_case
+from shared.ledger.estimate import MOST_OUTPUT_TOKENS, guessed_usage, worst_case
 from tests.pure.providers.test_adapters import asked
 
 
@@ -77,3 +77,12 @@ def test_a_cut_stream_is_charged_for_what_was_sent_and_seen():
         guess.input_tokens,
         guess.output_tokens,
     )
+
+
+def test_a_bound_no_model_reaches_is_cut():
+    """Else a caller's 10^12 would be what a lost attempt costs."""
+    request = body(USER, max_tokens=10**12, n=2)
+
+    worst = worst_case(request, hold_output_tokens=9)
+
+    assert 2 * MOST_OUTPUT_TOKENS == worst.output_tokens

@@ -5,10 +5,11 @@ import json
 import msgspec
 import pytest
 
+from shared.config.kinds import KindNeeds
 from shared.config.model import ProviderConfig
 from shared.errors import OwnFault, UnsupportedParameter
 from shared.providers.base_url import endpoint_url, with_v1
-from shared.providers.registry import adapter_for, all_adapters, by_kind
+from shared.providers.registry import adapter_for, all_adapters, by_kind, kinds
 from shared.providers.request import InferenceRequest, RequestHead
 from shared.providers.target import Target
 
@@ -103,3 +104,9 @@ def test_no_key_means_no_header():
     """An empty Authorization is refused by some servers."""
     assert "authorization" not in exchange("vllm", secret=None).request.headers
     assert "authorization" not in exchange("vllm", secret="").request.headers
+
+
+def test_what_each_kind_needs_in_the_file_is_said():
+    assert KindNeeds(base_url=True) == kinds()["openai_compatible"]
+    assert KindNeeds(key=True) == kinds()["openai"]
+    assert KindNeeds() == kinds()["mock"] == kinds()["ollama"] == kinds()["vllm"]

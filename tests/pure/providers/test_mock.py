@@ -201,3 +201,23 @@ async def test_what_it_cannot_read_is_a_400(mocked):
     status, _, _ = await mocked.call(mock={"status": "five hundred"})
 
     assert 400 == status
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [TOOL], "tool_choice": {"type": "function", "function": 3}},
+        {"response_format": {"type": "json_schema", "json_schema": [1]}},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"schema": {"type": "array", "minItems": 10**12}},
+            }
+        },
+    ],
+    ids=["choice", "format", "huge"],
+)
+async def test_wrong_or_huge_wishes_are_answered(mocked, fields):
+    status, _, _ = await mocked.call(**fields)
+
+    assert 200 == status

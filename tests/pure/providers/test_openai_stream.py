@@ -186,3 +186,27 @@ def test_legacy_completions_are_read_too():
 
     assert (1, 4) == (scans[0].content_events, scanner.content_bytes)
     assert first_error(scans) is None
+
+
+def test_a_whole_answer_is_no_stream():
+    """Its `message` would reach an SDK that waits for `delta`."""
+    answer = (
+        b'{"object":"chat.completion","choices":[{"index":0,"finish_reason":"stop",'
+        b'"message":{"role":"assistant","content":"hi"}}]}'
+    )
+
+    for pieces in [(answer,), (b"data: " + answer + b"\n\n", DONE)]:
+        _, scans = run(*pieces)
+
+        assert FailureKind.MALFORMED is first_error(scans).kind
+        assert b"" == b"".join(scan.out for scan in scans)
+
+
+def test_a_message_beside_a_delta_goes_on():
+    """Some servers repeat the whole in their last chunk."""
+    last = b'data: {"choices":[{"index":0,"delta":{},"message":{},"finish_reason":"stop"}]}\n\n'
+
+    scanner, scans = run(*events(["Hel"])[:-2], last, DONE)
+
+    assert first_error(scans) is None
+    assert scanner.finished

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.config.model import Config, NamedKey, ProviderConfig, RouteConfig, TargetConfig
+from shared.config.model import (
+    Config,
+    NamedKey,
+    Price,
+    ProviderConfig,
+    RouteConfig,
+    TargetConfig,
+)
 from shared.errors import FailureKind
 from shared.routing.plan import Plan, build_plan, weighted_order
 from shared.routing.route import Routes, compile_routes, direct_route
@@ -45,6 +52,12 @@ def make_routes(strategy: str = "priority", **over: object) -> Routes:
             ),
         )
     )
+
+
+def plan_of_name(routes: Routes, model: str, draw: float = 0.0) -> Plan:
+    route = routes.find(model)
+    assert route is not None
+    return build_plan(route, routes.find, lambda: draw)
 
 
 def plan_of(routes: Routes, draw: float = 0.0, turn: int = 0) -> Plan:
@@ -129,3 +142,58 @@ def test_only_configured_providers_are_addressed_directly(model: str) -> None:
 def test_a_weighted_order_is_a_permutation(weights: list[int], draw: float) -> None:
     """Every target is tried, none twice."""
     assert list(range(len(weights))) == sorted(weighted_order(weights, lambda: draw))
+
+
+def test_a_configs_price_goes_with_its_target() -> None:
+    """Under a wildcard too, where route and model get other names; a target's beats its route's."""
+    dear, cheap = (Price(input_per_mtok=usd, output_per_mtok=usd) for usd in ("9", "1"))
+    routes = compile_routes(
+        Config(
+            providers={"a": ProviderConfig(kind="mock"), "b": ProviderConfig(kind="mock")},
+            routes=(
+                RouteConfig(
+                    model="w/*",
+                    price=cheap,
+                    targets=(
+                        TargetConfig(provider="a", model="*", price=dear),
+                        TargetConfig(provider="b", model="*"),
+                    ),
+                ),
+            ),
+        )
+    )
+
+    plan = plan_of_name(routes, "w/x")
+
+    assert [("w/x", "x", dear), ("w/x", "x", cheap)] == [
+        (step.route, step.target.model, step.price) for step in plan.steps
+    ]
+
+
+def test_equal_targets_keep_their_own_prices() -> None:
+    """Weighted, each of the two may come first; it costs what stands beside it."""
+    prices = [Price(input_per_mtok=usd, output_per_mtok=usd) for usd in ("9", "1")]
+    routes = compile_routes(
+        Config(
+            providers={"a": ProviderConfig(kind="mock")},
+            routes=(
+                RouteConfig(
+                    model="m",
+                    strategy="weighted",
+                    targets=tuple(TargetConfig(provider="a", model="x", price=p) for p in prices),
+                ),
+            ),
+        )
+    )
+
+    firsts = [plan_of_name(routes, "m", draw).steps[0].price for draw in (0.0, 0.9)]
+
+    assert prices == firsts
+
+
+def test_a_wildcards_routes_share_their_configured_name() -> None:
+    """What is kept for each route must not grow with the names that callers invent."""
+    routes = make_routes()
+    found = [routes.find(name) for name in ("open/1", "open/2", "m", "also-m")]
+
+    assert ["open/*", "open/*", "m", "m"] == [route.configured for route in found if route]
