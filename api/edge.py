@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from api.access import AccessLog
 from api.async_calls import AsyncCalls
 from api.auth import KeyTable
+from api.closing import Closing
 from shared.clock import Clock
 from shared.gateway.service import Gateway
 from shared.ids import IdMaker
@@ -25,7 +26,8 @@ class Edge:
         self.ids: IdMaker = runtime.ids
         self.gateway: Gateway = runtime.gateway
         self.max_body_bytes = runtime.config.server.max_body_mb * 1024 * 1024
-        self.async_calls = AsyncCalls(runtime)
+        self.closing = Closing()
+        self.async_calls = AsyncCalls(runtime, self.closing)
         self.running = 0
         self.stopping = False
 

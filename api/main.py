@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import os
 import signal
 import socket
@@ -16,17 +17,21 @@ from api.access import AccessLog
 from api.app import create_app
 from api.auth import KeyTable
 from api.edge import Edge
+from api.forks import supervise_forks
 from shared.errors import StoreUnavailable
 from shared.ledger.keeper import Keeper, SpoolBooks
 from shared.ledger.spool import Spool
-from shared.runtime import Runtime, open_runtime
+from shared.runtime import Runtime, open_runtime, read_config
 from shared.settings import Settings, load_settings
+from shared.store.gate import refuse_old_schema
 from shared.telemetry.log import configure_logging, get_logger, wants_console
 
 log = get_logger("api")
 
-DRAIN_S = 25
+GRACE_S = 25.0
 """How long open calls may go on after SIGTERM; orchestrators kill at 30 s."""
+LAST_WORDS_S = 1.0
+"""The end of the grace, in which what is still open is told that it will not be finished."""
 
 
 @asynccontextmanager
@@ -62,9 +67,12 @@ GC_ALLOCATIONS = 10_000
 
 
 class Server(uvicorn.Server):
-    """uvicorn that tells readiness first when it is asked to stop."""
+    """uvicorn that tells readiness first when it is asked to stop, and at last what is open."""
 
-    edge: Edge | None = None
+    def __init__(self, config: uvicorn.Config, edge: Edge, *, grace_s: float) -> None:
+        super().__init__(config)
+        self._edge = edge
+        self._grace_s = grace_s
 
     @override
     @contextmanager
@@ -86,13 +94,20 @@ class Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self.force_exit = self.should_exit
-        self.should_exit = True
-        if self.edge is not None:
-            self.edge.stopping = True
+        self.should_exit = self._edge.stopping = True
+        if self.force_exit:
+            self._edge.closing.come()
+            return
+        wait_s = max(0.0, self._grace_s - LAST_WORDS_S)
+        asyncio.get_running_loop().call_later(wait_s, self._edge.closing.come)
 
 
-async def serve(settings: Settings, listener: socket.socket) -> None:
-    """Serve on an open socket until told to stop."""
+async def serve(settings: Settings, listener: socket.socket, *, grace_s: float) -> None:
+    """Serve on an open socket until told to stop.
+
+    Calls may then go on for `grace_s` seconds. In the last of them streams that are still open end
+    with an error event, other calls with `overloaded`.
+    """
     async with open_runtime(settings, role="api") as runtime, open_edge(runtime) as edge:
         app = create_app(edge)
         config = uvicorn.Config(
@@ -105,10 +120,9 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
             proxy_headers=False,
             date_header=False,
             server_header=False,
-            timeout_graceful_shutdown=DRAIN_S,
+            timeout_graceful_shutdown=math.ceil(max(grace_s, LAST_WORDS_S)),
         )
-        server = Server(config)
-        server.edge = edge
+        server = Server(config, edge, grace_s=grace_s)
         gc.collect()
         gc.freeze()  # what lives from the start is never garbage: shorter collections
         gc.set_threshold(GC_ALLOCATIONS, 50, 50)
@@ -141,8 +155,16 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(*, host: str | None = None, port: int | None = None, processes: int = 1) -> int:
-    """Run the API until SIGTERM or SIGINT; return the exit code.
+def run(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    processes: int = 1,
+    grace_s: float = GRACE_S,
+) -> int:
+    """Run the API until SIGTERM or SIGINT, then `grace_s` seconds at most; return the exit code.
+
+    With several `processes` this one only supervises; 1 tells that its children keep dying.
 
     Raises:
         SettingsError, ConfigError, SchemaBehind: the process must not start as it is.
@@ -155,55 +177,21 @@ def run(*, host: str | None = None, port: int | None = None, processes: int = 1)
         port=settings.port if port is None else port,
     )
     configure_logging(level=settings.log_level, console=wants_console(settings.environment))
+    if processes > 1:  # what no child could mend is told once, by us
+        read_config(settings)
+        refuse_old_schema(settings.database_url)
     listener = listen(settings.host, settings.port)
-    if processes == 1:
-        run_loop(settings, listener)
-    else:
-        supervise_forks(settings, listener, processes)
+    if processes > 1:
+        return supervise_forks(
+            lambda: run_loop(settings, listener, grace_s=grace_s), processes, grace_s=grace_s
+        )
+    run_loop(settings, listener, grace_s=grace_s)
     return 0
 
 
-def run_loop(settings: Settings, listener: socket.socket) -> None:
+def run_loop(settings: Settings, listener: socket.socket, *, grace_s: float) -> None:
     """Run one process's event loop."""
     import uvloop
 
     with suppress(KeyboardInterrupt):
-        uvloop.run(serve(settings, listener))
-
-
-def _forked(settings: Settings, listener: socket.socket) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            run_loop(settings, listener)
-        finally:
-            os._exit(0)
-    return child
-
-
-def supervise_forks(settings: Settings, listener: socket.socket, processes: int) -> None:
-    """Pass signals on, start a child anew that dies, and leave when all are gone."""
-    children = [_forked(settings, listener) for _ in range(processes)]
-    stopping = False
-
-    def stop(number: int, _frame: object) -> None:
-        nonlocal stopping
-        stopping = True
-        for child in children:
-            with suppress(ProcessLookupError):
-                os.kill(child, number)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    while children:
-        try:
-            gone, status = os.wait()
-        except InterruptedError:
-            continue
-        except ChildProcessError:
-            return
-        if gone in children:
-            children.remove(gone)
-            if not stopping:
-                log.error("api.child_died", pid=gone, status=status)
-                children.append(_forked(settings, listener))
+        uvloop.run(serve(settings, listener, grace_s=grace_s))

@@ -98,16 +98,28 @@ def migrate(*, check: bool) -> None:
 @click.option("--host", help="Address to listen on (SLUICEWAY_HOST).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (SLUICEWAY_PORT).")
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option("--grace", type=click.FloatRange(0, 3600), help="Seconds to end calls when stopped.")
 @click.pass_context
-def api(context: click.Context, host: str | None, port: int | None, processes: int) -> None:
+def api(
+    context: click.Context,
+    host: str | None,
+    port: int | None,
+    processes: int,
+    grace: float | None,
+) -> None:
     """Serve the HTTP API."""
     if processes > 1:
         _share_metrics(context)
     settings = _started()
-    from api.main import run
+    from api.main import GRACE_S, run
 
     try:
-        code = run(host=host, port=port, processes=processes)
+        code = run(
+            host=host,
+            port=port,
+            processes=processes,
+            grace_s=GRACE_S if grace is None else grace,
+        )
     except OSError as error:
         where = f"{host or settings.host}:{settings.port if port is None else port}"
         stop((), f"cannot listen on {where}: {error.strerror or error}; try --port", code=1)

@@ -30,6 +30,9 @@ from shared.settings import DEFAULT_CONFIG
 KEPT = frozenset({"SLUICEWAY_CONFIG", "SLUICEWAY_HOST", "SLUICEWAY_LOG_LEVEL"})
 """Settings that the stack takes from its environment; all others are its own."""
 
+GRACE = "--grace=5"
+"""Seconds; nobody waits for long after a Ctrl-C. In production it is 25."""
+
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What the command was asked for."""
@@ -202,7 +205,11 @@ def _stack(
         return Child(name, command, env=settings, log=fresh_log(folder.logs, name), tie=tie)
 
     return Stack(
-        [child(name, sluiceway_command(name)) for name in ("api", "worker", "scheduler")],
+        [
+            child("api", sluiceway_command("api", GRACE)),
+            child("worker", sluiceway_command("worker", GRACE)),
+            child("scheduler", sluiceway_command("scheduler")),
+        ],
         None if redis is None else child("redis", redis.command),
         database_url=folder.database_url,
         notify=lambda text: terminal.words(text, style="yellow"),

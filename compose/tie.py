@@ -1,14 +1,12 @@
 """Ties child processes to this one's life: they end with it, also after a kill -9."""
 
-import ctypes
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from shared.lifeline import lifeline
 
 _GUARD = """
 while read -r sign pid; do
@@ -33,7 +31,7 @@ class Tie:
         self._guard: subprocess.Popen[bytes] | None = None
         self.before_exec: Callable[[], None] | None = None
         if linux:
-            self.before_exec = _die_with_parent(os.getpid())
+            self.before_exec = lifeline(signal.SIGKILL)
             return
         self._guard = subprocess.Popen(
             ["/bin/sh", "-c", _GUARD], stdin=subprocess.PIPE, process_group=0
@@ -58,14 +56,3 @@ class Tie:
             with suppress(OSError):  # the guard was killed: nothing is tied any more
                 self._guard.stdin.write(line.encode())
                 self._guard.stdin.flush()
-
-
-def _die_with_parent(parent: int) -> Callable[[], None]:
-    prctl = ctypes.CDLL(None).prctl  # found before the fork: little is safe after it
-
-    def before_exec() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before we asked
-            os._exit(1)
-
-    return before_exec

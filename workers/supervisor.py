@@ -7,14 +7,15 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 import msgspec
 
-from shared.errors import StoreUnavailable
+from shared.lifeline import lifeline
 from shared.store.claims import release_owner
 from shared.store.engine import open_store
+from shared.store.gate import refuse_old_schema
 from shared.telemetry.log import get_logger
 
 LOOK_S = 0.2
@@ -38,8 +39,13 @@ def supervise(
 
     A child that dies is replaced within about a second, its leases end at once. The first
     SIGTERM or SIGINT is passed on and waited for, the second too; what is still alive ten
-    seconds after `grace_s` is killed.
+    seconds after `grace_s` is killed. When this process is killed, its children get a SIGTERM (on
+    Linux).
+
+    Raises:
+        SchemaBehind: `sluiceway migrate` has to run first; nothing was started.
     """
+    refuse_old_schema(database_url)
     heard = threading.Event()
     signals: list[int] = []
 
@@ -49,23 +55,27 @@ def supervise(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    children = [_start(arguments) for _ in range(processes)]
+    hold = lifeline(signal.SIGTERM)
+    children: list[_Child] = []
     pause_s = LOOK_S
-    while not heard.wait(pause_s):
-        dead = [child for child in children if child.process.poll() is not None]
-        for child in dead:
-            log.warning("worker.died", owner=child.owner, code=child.process.returncode)
-            release_leases(database_url, child.owner)
-            children[children.index(child)] = _start(arguments)
-        pause_s = MOST_OFTEN_S if dead else LOOK_S
-    _stop([child.process for child in children], signals, heard, grace_s)
+    try:
+        children.extend(_start(arguments, hold) for _ in range(processes))
+        while not heard.wait(pause_s):
+            dead = [child for child in children if child.process.poll() is not None]
+            for child in dead:
+                log.warning("worker.died", owner=child.owner, code=child.process.returncode)
+                release_leases(database_url, child.owner)
+                children[children.index(child)] = _start(arguments, hold)
+            pause_s = MOST_OFTEN_S if dead else LOOK_S
+    finally:
+        _stop([child.process for child in children], signals, heard, grace_s)
     return 0
 
 
 def release_leases(database_url: str, owner: str) -> int:
     """End the leases of a process that is known to be dead, so that caretakers act at once.
 
-    Returns how many there were; 0 when the database is away (they then run out by themselves).
+    Returns how many there were; 0 when that failed (they then run out by themselves).
     """
 
     async def release() -> int:
@@ -73,21 +83,24 @@ def release_leases(database_url: str, owner: str) -> int:
         try:
             async with store.write() as tx:
                 return await release_owner(tx, owner)
-        except StoreUnavailable:
-            return 0
         finally:
             await store.close()
 
-    return asyncio.run(release())
+    try:
+        return asyncio.run(release())
+    except Exception as error:  # noqa: BLE001 (the other children must live on)
+        log.warning("worker.leases_left", owner=owner, why=str(error))
+        return 0
 
 
-def _start(arguments: Sequence[str]) -> _Child:
+def _start(arguments: Sequence[str], hold: Callable[[], None]) -> _Child:
     owner = f"worker-{socket.gethostname()[:24]}-{os.urandom(6).hex()}"
     process = subprocess.Popen(  # noqa: S603 (our own program)
         # -P: the caller's folder, where another `api/` may lie, stays off the import path.
         [sys.executable, "-P", "-m", "compose.cli", *arguments],
         env={**os.environ, "SLUICEWAY_PROCESS_ID": owner},
         start_new_session=True,  # a Ctrl-C must reach it once, through us
+        preexec_fn=hold,  # noqa: PLW1509 (it calls the kernel, no more)
     )
     return _Child(owner=owner, process=process)
 
@@ -101,8 +114,8 @@ def _stop(
     passed_on = 0
     waited_s = 0.0
     while any(process.poll() is None for process in processes):
-        if len(signals) > passed_on:
-            passed_on = len(signals)
+        if passed_on < max(1, len(signals)):  # without a signal we are stopping for an error
+            passed_on = max(1, len(signals))
             _tell(processes, signal.SIGTERM)
         if waited_s > grace_s + CLOSING_S:
             _tell(processes, signal.SIGKILL)

@@ -13,6 +13,7 @@ from shared.jobs.wheel import ClassWheel
 from shared.queue.tasks import CLASSES
 from shared.store.claims import claim
 from shared.store.records import JobRow
+from shared.telemetry.context import bound
 from shared.telemetry.log import get_logger
 from shared.telemetry.metrics import JOB_WAIT_SECONDS, JOBS_RUNNING
 
@@ -114,6 +115,11 @@ class Supply:
         return len(jobs) == limit
 
     def _start(self, job: JobRow) -> None:
+        with bound(request_id=job.request_id, job_id=job.id):
+            self._start_bound(job)
+
+    def _start_bound(self, job: JobRow) -> None:
+        """Start the job's task, which keeps the ids that are bound now."""
         log.info("job.claimed", job_id=job.id, priority=job.priority, token=job.lease_token)
         if job.lease_token == 1 and job.started_at is not None:
             waited = job.started_at - job.created_at

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from openai import OpenAI
+from openai import APIError, InternalServerError, OpenAI
 
 from tests.fakes.stack import Child, Stack, eventually, running_stack
 from tests.fakes.upstream import Upstream, streams
@@ -101,6 +102,143 @@ def test_a_stop_lets_open_calls_end(stack: Stack, vendor: Upstream):
     assert ["succeeded"] * 2 == [row["outcome"] for row in stack.rows("SELECT * FROM ledger")]
 
 
+@pytest.mark.parametrize("command", ["api", "worker"])
+def test_an_old_schema_is_told_before_processes_are_started(
+    stack: Stack, tmp_path: Path, command: str
+):
+    """Several processes end as one does: with exit code 2 and what to do, and nothing is left."""
+    stack.env["SLUICEWAY_DATABASE_URL"] = f"sqlite:///{tmp_path}/empty.db"
+
+    ended = stack.run(command, "--processes=2")
+
+    assert 2 == ended.returncode, ended.stderr
+    assert "run: sluiceway migrate" in ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(("command", "event"), [("api", "api.serving"), ("worker", "worker.died")])
+def test_a_database_that_is_away_keeps_no_processes_from_starting(
+    stack: Stack, command: str, event: str
+):
+    """Nor does it end the supervisor: a worker that dies meanwhile is started again."""
+    away = {"SLUICEWAY_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}
+    parent = stack.start(command, "--processes=2", env=away)
+    if command == "worker":
+        eventually(lambda: len(parent.events("worker.started")) == 2, within_s=45)
+        os.kill(children_of(parent)[0], signal.SIGKILL)
+
+    parent.wait_for_event(event)
+
+    eventually(lambda: len(children_of(parent)) == 2, what="both processes")
+    assert 0 == parent.stop()
+
+
+def test_forked_processes_that_cannot_start_are_given_up(stack: Stack):
+    """A start a second, five in a place, each with its reason in the log; then exit code 1."""
+    stack.data_dir.write_text("a file where the folder should be")
+
+    ended = stack.run("api", "--processes=2")
+
+    assert 1 == ended.returncode
+    log = ended.stdout + ended.stderr
+    assert 5 <= log.count('"api.failed"') <= 10
+    assert "FileExistsError" in log or "NotADirectoryError" in log
+    assert 1 == log.count('"api.gave_up"')
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of a death")
+@pytest.mark.parametrize(("command", "event"), [("api", "serving"), ("worker", "started")])
+def test_processes_do_not_outlive_a_killed_supervisor(stack: Stack, command: str, event: str):
+    """A kill -9 of the parent is a SIGTERM for them."""
+    parent = stack.start(command, "--processes=2")
+    eventually(lambda: len(parent.events(f"{command}.{event}")) == 2, within_s=45)
+    children = children_of(parent)
+
+    parent.kill()
+
+    assert 2 == len(children)
+    try:
+        eventually(lambda: not any(alive(pid) for pid in children), what="their end")
+    finally:
+        for pid in filter(alive, children):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_stop_tells_calls_that_last_too_long(stack: Stack, vendor: Upstream):
+    """At the end of the grace a stream ends in an error event, a whole call in a 503; in order."""
+    vendor.script("slow", streams(*["word "] * 100, gap_s=0.2))
+    vendor.always("slow", lambda request: slowly(30.0, request))
+    api = stack.api("--grace=2")
+    refused: list[InternalServerError] = []
+
+    def whole() -> None:
+        with sdk(api) as client, pytest.raises(InternalServerError) as caught:
+            client.chat.completions.create(model="slow", messages=HELLO)
+        refused.append(caught.value)
+
+    with sdk(api) as client:
+        stream = client.chat.completions.create(model="slow", messages=HELLO, stream=True)
+        next(stream)
+        call = threading.Thread(target=whole)
+        call.start()
+        eventually(lambda: len(vendor.requests) == 2, what="the second call")
+
+        api.signal(signal.SIGTERM)
+        with pytest.raises(APIError) as broken:
+            list(stream)
+    call.join(10)
+
+    assert "stream_interrupted" == broken.value.code
+    assert [(503, "overloaded")] == [(error.status_code, error.code) for error in refused]
+    assert 0 == api.process.wait(5)
+    assert "Traceback" not in api.log.read_text()
+    assert [] == [line for line in api.lines() if line.get("level") == "error"]
+    outcomes = [row["outcome"] for row in stack.rows("SELECT * FROM ledger")]
+    assert ["cancelled"] * 2 == outcomes
+
+
+def test_a_second_signal_ends_streams_at_once(stack: Stack, vendor: Upstream):
+    """They too are told; nobody waits for the grace."""
+    vendor.script("slow", streams(*["word "] * 200, gap_s=0.1))
+    api = stack.api()
+    with sdk(api) as client:
+        stream = client.chat.completions.create(model="slow", messages=HELLO, stream=True)
+        next(stream)
+        api.signal(signal.SIGTERM)
+        eventually(lambda: not listens(api), what="the first signal")
+
+        api.signal(signal.SIGINT)
+        with pytest.raises(APIError) as broken:
+            list(stream)
+
+    assert "stream_interrupted" == broken.value.code
+    assert 0 == api.process.wait(5)
+    assert "Traceback" not in api.log.read_text()
+    assert ["cancelled"] == [row["outcome"] for row in stack.rows("SELECT * FROM ledger")]
+
+
+def test_a_stop_answers_who_waits_for_a_job(stack: Stack):
+    """With the job as it stands: it was accepted, so it is no error."""
+    api = stack.api("--grace=1")
+    with httpx.Client(
+        base_url=api.url, headers={"authorization": f"Bearer {KEY}"}, timeout=10
+    ) as client:
+        waiting = client.build_request(
+            "POST",
+            "/v1/chat/completions",
+            json={"model": "mock", "messages": HELLO},
+            headers={"prefer": "respond-async, wait=20"},
+        )
+        stop = threading.Timer(1.0, api.signal, [signal.SIGTERM])
+        stop.start()
+
+        answer = client.send(waiting)
+
+    assert (202, "queued") == (answer.status_code, answer.json()["status"])
+    assert 0 == api.process.wait(5)
+    assert "Traceback" not in api.log.read_text()
+
+
 def test_without_redis_jobs_run_all_the_same(stack: Stack):
     """Accepted at once, started within three seconds, and everything stops in time."""
     worker = stack.worker()
@@ -139,5 +277,13 @@ def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
+        return False
+    return True
+
+
+def listens(api: Child) -> bool:
+    try:
+        httpx.get(f"{api.url}/readyz", trust_env=False)
+    except httpx.TransportError:
         return False
     return True

@@ -17,6 +17,7 @@ from tests.edge.workers.makers import RecordingBell, make_desk, submitted
 from tests.fakes.stack import Child, Stack, eventually, running_stack
 from tests.fakes.upstream import Upstream, says
 from tests.fakes.vendor import running_vendor, slowly
+from workers.supervisor import release_leases
 
 pytestmark = pytest.mark.anyio
 
@@ -169,3 +170,8 @@ async def test_a_supervisor_replaces_a_child_that_was_killed_and_its_jobs_go_on(
     assert 2 == len(left)
     assert 0 == supervisor.stop()
     assert [] == [pid for pid in left if alive(pid)]
+
+
+def test_a_database_in_disorder_does_not_end_the_supervisor(tmp_path):
+    """Leases then run out by themselves; the other children live on."""
+    assert 0 == release_leases(f"sqlite:///{tmp_path}/no-tables.db", "worker-1")

@@ -8,6 +8,7 @@ import pytest
 from shared.errors import StoreUnavailable
 from shared.jobs.cancel import cancel
 from shared.jobs.rescue import rescue_jobs
+from shared.telemetry.context import current_ids
 from tests.edge.workers.makers import (
     FAST,
     Script,
@@ -302,3 +303,24 @@ async def test_a_database_that_comes_back_is_used_again(desk):
     await ended(desk, job)
     await supply.drain(1.0, asyncio.Event())
     await running
+
+
+async def test_what_a_job_does_carries_its_ids(desk):
+    """Every log line below reads them from the context, those of the gateway too."""
+    seen = []
+
+    async def call(job, *, deadline, books):
+        seen.append(current_ids())
+        return await Script()(job, deadline=deadline, books=books)
+
+    jobs = [await submitted(desk) for _ in range(3)]
+    supply = make_supply(with_call(desk, call))
+    running = asyncio.create_task(supply.run())
+
+    await ended(desk, *jobs)
+
+    await supply.drain(5.0, asyncio.Event())
+    await running
+    expected = [{"request_id": job.request_id, "job_id": job.id} for job in jobs]
+    assert sorted(expected, key=str) == sorted(seen, key=str)
+    assert {} == current_ids()
