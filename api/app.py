@@ -14,6 +14,7 @@ from api.edge import Edge
 from api.errors import answer_of
 from api.handlers import docs, jobs, models, ops, usage
 from api.inference import inference_app
+from api.openapi import Unserved
 from api.request_id import REQUEST_ID, identified
 from shared.errors import (
     CallerError,
@@ -62,7 +63,9 @@ def create_app(edge: Edge) -> Litestar:
             Exception: _on_bug,
         },
         openapi_config=OpenAPIConfig(
-            title="Sluiceway", version="0.1.0", path="/schema", render_plugins=[]
+            title="Sluiceway",
+            version="0.1.0",
+            openapi_router=Unserved("/schema", route_handlers=[]),
         ),
         request_max_body_size=edge.max_body_bytes,
         logging_config=None,
@@ -114,6 +117,15 @@ def _translated(request: AnyRequest, error: HTTPException) -> CallerError | OwnF
         case 413:
             return RequestTooLarge("The body is larger than server.max_body_mb.")
         case status if status < 500:  # noqa: PLR2004 (HTTP: the caller's fault)
-            return InvalidRequest(error.detail)
+            return _invalid(error)
         case _:
             return OwnFault("Something broke in the gateway; it is logged.")
+
+
+def _invalid(error: HTTPException) -> InvalidRequest:
+    """Return the refusal of a query or path parameter, which Litestar describes in `extra`."""
+    for found in error.extra if isinstance(error.extra, list) else []:
+        if isinstance(found, dict) and "key" in found:
+            param = str(found["key"])
+            return InvalidRequest(f"`{param}` is wrong: {found['message']}.", param=param)
+    return InvalidRequest(error.detail)

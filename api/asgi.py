@@ -1,18 +1,22 @@
 """What the raw ASGI routes need: read a body, send an answer, notice that the caller left."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from litestar import Request
-from litestar.types import HTTPRequestEvent, Receive, ReceiveMessage, Send
+from litestar.types import HTTPRequestEvent, Message, Receive, ReceiveMessage, Send
 
+from api.closing import Closing
 from shared.clock import Clock
-from shared.errors import GatewayError, InvalidRequest, RequestTooLarge
+from shared.errors import GatewayError, InvalidRequest, Overloaded, RequestTooLarge
 
 BODY_S = 30.0
 """A body must have arrived whole after this; a slower sender holds memory for nothing."""
+
+STALL_S = 15.0
+"""A caller that takes nothing for this long is looked at again after as long, then given up."""
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -84,8 +88,77 @@ def _too_large(limit_bytes: int) -> RequestTooLarge:
 
 
 @asynccontextmanager
-async def while_connected(receive: Receive) -> AsyncIterator[None]:
-    """Cancel what runs inside as soon as the caller's connection closes.
+async def while_connected(
+    receive: Receive,
+    closing: Closing | None = None,
+    last_word: Callable[[], GatewayError] = lambda: Overloaded("The gateway is stopping."),
+) -> AsyncIterator[None]:
+    """Cancel what runs inside as soon as the caller's connection closes, or at `closing`.
+
+    Raises:
+        CallerGone: the connection closed.
+        GatewayError: what `last_word` returns: this process is about to end.
+    """
+    work = asyncio.current_task()
+    why: GatewayError | None = None
+
+    def end(error: GatewayError) -> None:
+        nonlocal why
+        if why is None and work is not None:
+            why = error
+            work.cancel()
+
+    def close() -> None:
+        end(last_word())
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        end(CallerGone("The caller left before the answer."))
+
+    watcher = asyncio.create_task(watch())
+    if closing is not None:
+        closing.add(close)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if why is None or (work is not None and work.uncancel() > 0):
+            raise
+        raise why from None
+    finally:
+        watcher.cancel()
+        if closing is not None:
+            closing.discard(close)
+
+
+class Sender:
+    """A `send` that remembers whether the caller has taken the last message.
+
+    Counting costs a stream's piece nothing; a timeout around each send would.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._begun = 0
+        self._taken = 0
+
+    async def __call__(self, message: Message) -> None:
+        """Send; waits for as long as the caller does not read."""
+        self._begun += 1
+        await self._send(message)
+        self._taken = self._begun
+
+    async def stalled(self, clock: Clock) -> None:
+        """Return when one message has waited for STALL_S seconds, noticed within as long again."""
+        before = -1
+        while self._taken == self._begun or self._begun != before:
+            before = self._begun
+            await clock.sleep(STALL_S)
+
+
+@asynccontextmanager
+async def while_taken(sender: Sender, clock: Clock) -> AsyncIterator[None]:
+    """Cancel what runs inside once the caller has stopped reading what is sent.
 
     Raises:
         CallerGone: it did.
@@ -95,8 +168,7 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
 
     async def watch() -> None:
         nonlocal gone
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await sender.stalled(clock)
         gone = True
         if work is not None:
             work.cancel()
@@ -107,9 +179,20 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
     except asyncio.CancelledError:
         if not gone or (work is not None and work.uncancel() > 0):
             raise
-        raise CallerGone("The caller left before the answer.") from None
+        raise CallerGone("The caller stopped reading the answer.") from None
     finally:
         watcher.cancel()
+
+
+def check_json(headers: Mapping[bytes, bytes]) -> None:
+    """Return if the body is said to be JSON, or nothing is said.
+
+    Raises:
+        InvalidRequest: it is said to be something else.
+    """
+    kind = headers.get(b"content-type", JSON).partition(b";")[0]
+    if kind.strip().lower() != JSON:
+        raise InvalidRequest("Send the body as JSON with 'Content-Type: application/json'.")
 
 
 async def send_whole(
@@ -119,3 +202,16 @@ async def send_whole(
     headers += [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def send_end(send: Send, clock: Clock) -> None:
+    """End a stream's body.
+
+    Raises:
+        CallerGone: the caller reads no more.
+    """
+    try:
+        async with clock.timeout(STALL_S):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+    except TimeoutError as error:
+        raise CallerGone("The caller stopped reading the answer.") from error

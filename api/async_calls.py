@@ -7,6 +7,7 @@ from litestar.types import Receive
 
 from api.asgi import while_connected
 from api.call import Preference, tags, text_header
+from api.closing import Closing
 from api.errors import body_of, status_of
 from shared.clock import Deadline
 from shared.errors import NotFound
@@ -22,7 +23,9 @@ from shared.store.jobs import attempts_of, get_job, queue_position
 from shared.store.records import JobRow
 
 LOOK_S = 0.1
-"""How often a waiting caller's job is looked at."""
+LATER_LOOK_S = 0.25
+SOON_S = 1.0
+"""A waiting caller's job is looked at every LOOK_S for this long, then every LATER_LOOK_S."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -30,8 +33,9 @@ Headers = list[tuple[bytes, bytes]]
 class AsyncCalls:
     """Submits, reads and waits for jobs of one process's callers."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, closing: Closing) -> None:
         self._runtime = runtime
+        self._closing = closing
 
     async def submit(
         self,
@@ -102,15 +106,19 @@ class AsyncCalls:
         return row
 
     async def settled(self, tenant_id: str, job_id: str, wait_s: float) -> JobRow:
-        """Return the job as soon as it is final, or as it stands after `wait_s` seconds."""
+        """Return the job as soon as it is final, or as it stands after `wait_s` seconds.
+
+        When this process is about to end it is returned as it stands then.
+        """
         clock = self._runtime.clock
         deadline = Deadline.after(wait_s, clock)
         while True:
             row = await self.row(tenant_id, job_id)
             left_s = deadline.left_s(clock)
-            if row.status in FINAL or left_s <= 0:
+            if row.status in FINAL or left_s <= 0 or self._closing.over:
                 return row
-            await clock.sleep(min(LOOK_S, left_s))
+            look_s = LOOK_S if wait_s - left_s < SOON_S else LATER_LOOK_S
+            await clock.sleep(min(look_s, left_s))
 
     async def shown(self, row: JobRow) -> JobObject:
         """Return the job object with its attempts and its place in the queue."""

@@ -22,6 +22,9 @@ UNKNOWN_S = 2.0
 
 UNKNOWN_MAX = 10_000
 
+LOOKUP_S = 2.0
+"""How long the database may take to say whose key it is; the caller is waiting."""
+
 
 class KeyTable:
     """Keys of the config file and of the database, by keyed hash."""
@@ -95,8 +98,7 @@ class KeyTable:
     async def _looked_up(self, hashed: str) -> Principal:
         now_s = self._clock.monotonic()
         if self._unknown.get(hashed, 0.0) <= now_s:
-            async with self._store.read() as tx:
-                row = await key_by_hash(tx, hashed)
+            row = await self._row(hashed)
             if row is not None and _usable(row, self._clock.now()):
                 self._from_store[hashed] = (_principal(row), row.expires_at)
                 return _principal(row)
@@ -104,6 +106,15 @@ class KeyTable:
                 self._unknown.clear()
             self._unknown[hashed] = now_s + UNKNOWN_S
         raise InvalidApiKey("This API key is unknown or has been revoked.")
+
+    async def _row(self, hashed: str) -> KeyRow | None:
+        try:
+            async with self._clock.timeout(LOOKUP_S), self._store.read() as tx:
+                return await key_by_hash(tx, hashed)
+        except TimeoutError as error:
+            raise StoreUnavailable(
+                f"The key could not be looked up within {LOOKUP_S:g} s."
+            ) from error
 
 
 def bearer(headers: Mapping[bytes, bytes]) -> str | None:

@@ -1,11 +1,12 @@
 """What the headers of an inference call say."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from shared.errors import InvalidRequest
+from shared.ids import IdMaker
 
 DEFAULT_TIMEOUT_S = 3600.0
 """No route's total_s is shortened unless the caller asks for it; this only bounds a mistake."""
@@ -14,7 +15,10 @@ MAX_WAIT_S = 60
 MAX_TAGS = 16
 
 _request_id = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
-_wait = re.compile(r"wait\s*=\s*(\d+)\Z")
+# An open quote runs to the end: a pattern that cannot fail takes time in proportion to the text.
+_quoted = r'"(?:[^"\\]|\\.?)*"?'
+_preferences = re.compile(rf'(?:[^",]|{_quoted})+')
+_parameters = re.compile(rf'(?:[^";]|{_quoted})+')
 
 
 class Preference(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,18 +33,40 @@ class Preference(msgspec.Struct, frozen=True, kw_only=True):
         return f"respond-async, wait={self.wait_s}" if self.wait_s else "respond-async"
 
 
-def preference(headers: Mapping[bytes, bytes]) -> Preference:
-    """Return what `Prefer` asks; preferences that are not known are ignored, as the RFC says."""
-    value = headers.get(b"prefer")
-    if value is None:
-        return Preference()
-    respond_async, wait_s = False, 0
-    for part in value.decode("latin-1").lower().split(","):
-        if part.strip() == "respond-async":
-            respond_async = True
-        elif (found := _wait.match(part.strip())) is not None:
-            wait_s = min(MAX_WAIT_S, int(found.group(1)))
-    return Preference(respond_async=respond_async, wait_s=wait_s if respond_async else 0)
+NO_PREFERENCE = Preference()
+
+
+def preference(pairs: Iterable[tuple[bytes, bytes]]) -> Preference:
+    """Return what the `Prefer` lines among the headers ask.
+
+    As RFC 7240 says, the first of a repeated preference counts and unknown ones are ignored.
+    `wait` may stand beside `respond-async` or be its parameter; alone it means nothing here.
+    """
+    lines = [value.decode("latin-1") for name, value in pairs if name == b"prefer"]
+    if not lines:
+        return NO_PREFERENCE
+    found: dict[str, str] = {}
+    for text in _preferences.findall(",".join(lines)):
+        named = list(_pairs(text))
+        for place, (name, value) in enumerate(named):
+            if place == 0 or (named[0][0], name) == ("respond-async", "wait"):
+                found.setdefault(name, value)
+    if found.get("respond-async") != "":
+        return NO_PREFERENCE
+    return Preference(respond_async=True, wait_s=_wait_s(found.get("wait", "")))
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    """Yield a preference's name and value, then those of its parameters; no value is empty."""
+    for part in _parameters.findall(text):
+        name, _, value = part.partition("=")
+        yield name.strip().lower(), value.strip().strip('"')
+
+
+def _wait_s(digits: str) -> int:
+    if not (digits.isascii() and digits.isdigit()):
+        return 0
+    return MAX_WAIT_S if len(digits) > 9 else min(MAX_WAIT_S, int(digits))  # noqa: PLR2004
 
 
 def request_id_of(headers: Mapping[bytes, bytes]) -> str | None:
@@ -49,6 +75,14 @@ def request_id_of(headers: Mapping[bytes, bytes]) -> str | None:
     if given is None or _request_id.match(given) is None:
         return None
     return given.decode()
+
+
+def books_id(headers: Mapping[bytes, bytes], request_id: str, ids: IdMaker) -> str:
+    """Return the id the books know the request by: its own, or the caller's, `/` and a new one.
+
+    Callers may send one id many times, and the books count requests by it.
+    """
+    return request_id if request_id_of(headers) is None else f"{request_id}/{ids('req')}"
 
 
 def timeout_s(headers: Mapping[bytes, bytes]) -> float | None:

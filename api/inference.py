@@ -1,18 +1,43 @@
 """The inference POSTs as raw ASGI routes: the hot path, one wrapper for errors and auth."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import cast
 
 from litestar.types import HTTPScope, Receive, Scope, Send
 
 from api.access import Served
-from api.asgi import EVENTS, CallerGone, read_body, send_whole, while_connected
+from api.asgi import (
+    EVENTS,
+    CallerGone,
+    Sender,
+    check_json,
+    read_body,
+    send_end,
+    send_whole,
+    while_connected,
+    while_taken,
+)
 from api.auth import bearer, header_map
-from api.call import DEFAULT_TIMEOUT_S, preference, request_id_of, tags, text_header, timeout_s
+from api.call import (
+    DEFAULT_TIMEOUT_S,
+    books_id,
+    preference,
+    request_id_of,
+    tags,
+    text_header,
+    timeout_s,
+)
 from api.edge import Edge
 from api.errors import answer_of, event_of
 from shared.clock import Deadline
-from shared.errors import GatewayError, InvalidRequest, MethodNotAllowed, OwnFault
+from shared.errors import (
+    GatewayError,
+    MethodNotAllowed,
+    Overloaded,
+    OwnFault,
+    StreamInterrupted,
+)
 from shared.gateway.answer import Answer, CallContext
 from shared.gateway.parse import parse_request
 from shared.gateway.stream import AnswerStream
@@ -34,10 +59,12 @@ class Call:
         self.edge = edge
         self.endpoint = endpoint
         self.headers = header_map(scope["headers"])
+        self.preference = preference(scope["headers"])
         self.method = scope["method"]
         self.receive = receive
         self.started_s = edge.clock.monotonic()
         self.request_id = request_id_of(self.headers) or edge.ids("req")
+        self.books_id = books_id(self.headers, self.request_id, edge.ids)
         self.principal: Principal | None = None
         self.model: str | None = None
         self.sent = False
@@ -47,9 +74,7 @@ class Call:
         if self.method != "POST":
             raise MethodNotAllowed(f"{self.endpoint} takes POST.", allowed=["POST"])
         principal = self.principal = await self.edge.keys.principal(bearer(self.headers))
-        kind = self.headers.get(b"content-type", b"application/json")
-        if not kind.lower().startswith(b"application/json"):
-            raise InvalidRequest("Send the body as JSON with 'Content-Type: application/json'.")
+        check_json(self.headers)
         raw = await read_body(self.receive, self.headers, self.edge.max_body_bytes, self.edge.clock)
         request = parse_request(self.endpoint, raw)
         self.model = request.head.model
@@ -64,7 +89,7 @@ class Call:
     def context(self, request: InferenceRequest, *, own_deadline: bool) -> CallContext:
         """Return who asked, for the books."""
         return CallContext(
-            request_id=self.request_id,
+            request_id=self.books_id,
             tags=tags(self.headers),
             user=user_of(request, self.headers),
             own_deadline=own_deadline,
@@ -74,6 +99,12 @@ class Call:
         """Return our own share of the time so far, in milliseconds."""
         elapsed_ms = (self.edge.clock.monotonic() - self.started_s) * 1000
         return b"%.1f" % max(0.0, elapsed_ms - upstream_ms)
+
+    def cut_short(self) -> GatewayError:
+        """Return what a caller is told whose call outlasts this process."""
+        if self.sent:
+            return StreamInterrupted("The gateway is stopping; the answer is not complete.")
+        return Overloaded("The gateway is stopping; send the request again.")
 
     def served(self, status: int, code: str | None) -> None:
         """Count and log the call."""
@@ -102,6 +133,10 @@ def inference_app(endpoint: str, edge: Edge) -> Callable[[Scope, Receive, Send],
                 call.served(499, "cancelled")
             except GatewayError as error:
                 await _refuse(call, send, error)
+            except asyncio.CancelledError:
+                if not edge.closing.over:
+                    raise
+                await _cut(call, send)
             except Exception:
                 log.exception("request.failed", endpoint=endpoint)
                 await _refuse(call, send, OwnFault("Something broke in the gateway; it is logged."))
@@ -111,10 +146,10 @@ def inference_app(endpoint: str, edge: Edge) -> Callable[[Scope, Receive, Send],
 
 async def _serve(call: Call, send: Send) -> None:
     principal, request = await call.read()
-    asked = preference(call.headers)
+    asked = call.preference
     if asked.respond_async:
         status, body, headers = await call.edge.async_calls.submit(
-            principal, request, call.headers, call.request_id, asked, call.receive
+            principal, request, call.headers, call.books_id, asked, call.receive
         )
         await _send(call, send, status, body, headers)
         return
@@ -122,7 +157,7 @@ async def _serve(call: Call, send: Send) -> None:
         await _serve_stream(call, send, principal, request)
         return
     deadline, own_deadline = call.deadline()
-    async with while_connected(call.receive):
+    async with while_connected(call.receive, call.edge.closing, call.cut_short):
         answer = await call.edge.gateway.complete(
             principal,
             request,
@@ -139,8 +174,12 @@ async def _serve_stream(
     """Stream an answer; the upstream is closed and settled whatever happens to the caller."""
     deadline, own_deadline = call.deadline()
     stream: AnswerStream | None = None
+    sender = Sender(send)
     try:
-        async with while_connected(call.receive):
+        async with (
+            while_connected(call.receive, call.edge.closing, call.cut_short),
+            while_taken(sender, call.edge.clock),
+        ):
             stream = await call.edge.gateway.stream(
                 principal,
                 request,
@@ -148,8 +187,8 @@ async def _serve_stream(
                 books=call.edge.books,
                 context=call.context(request, own_deadline=own_deadline),
             )
-            code = await _send_pieces(call, send, stream)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            code = await _send_pieces(call, sender, stream)
+        await send_end(send, call.edge.clock)
         call.served(200, code)
     finally:
         if stream is not None:
@@ -200,6 +239,14 @@ async def _refuse(call: Call, send: Send, error: GatewayError) -> None:
         headers.append((b"x-request-id", call.request_id.encode()))
         await send_whole(send, status, body, headers)
     call.served(status, error.code)
+
+
+async def _cut(call: Call, send: Send) -> None:
+    """End a call that the server has cancelled: it would neither read nor write any more."""
+    if call.sent:
+        call.served(499, "cancelled")
+    else:
+        await _refuse(call, send, call.cut_short())
 
 
 def _headers_of(call: Call, answer: Answer) -> Headers:

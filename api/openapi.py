@@ -3,7 +3,10 @@
 import html
 from typing import Any
 
-from litestar import Litestar
+from litestar import Litestar, Router
+from litestar.routes import BaseRoute
+from litestar.types import ControllerRouterHandler
+from typing_extensions import override
 
 _ERROR = {
     "description": "An error in OpenAI's shape; `error.code` is stable.",
@@ -11,6 +14,18 @@ _ERROR = {
 }
 
 _STATUSES = ("400", "401", "404", "413", "429", "502", "503", "504")
+
+
+class Unserved(Router):
+    """Litestar's own pages of the document go here and nowhere; ours are in `handlers/docs.py`.
+
+    Whatever plugins are chosen Litestar serves the document, and to everybody.
+    """
+
+    @override
+    def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:
+        """Take no route."""
+        return []
 
 
 def schema_of(app: Litestar) -> dict[str, Any]:

@@ -7,18 +7,20 @@ from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from api.asgi import AnyRequest
+from api.asgi import AnyRequest, check_json, read_body, while_connected
 from api.async_calls import result_of
 from api.auth import header_map
-from api.call import request_id_of, tags, text_header
+from api.call import books_id, tags, text_header
 from api.edge import Edge
-from shared.errors import Conflict, InvalidRequest
-from shared.gateway.parse import ENDPOINTS, parse_request, whole
+from api.request_id import REQUEST_ID
+from shared.errors import CallerError, Conflict, InvalidRequest
+from shared.gateway.parse import ENDPOINTS, named, parse_request, whole
 from shared.identity import Principal
 from shared.jobs.cancel import cancel
 from shared.jobs.state import FINAL, STATES
 from shared.jobs.submit import Order
 from shared.jobs.terms import Wishes
+from shared.providers.request import InferenceRequest
 from shared.store.jobs import delete_job, list_jobs
 
 MAX_LIMIT = 100
@@ -47,19 +49,18 @@ async def create_job(
     """Commit a job; once this answers 202 it reaches a final state.
 
     Raises:
-        InvalidRequest: the body or a term is wrong; `param` names it.
+        InvalidRequest: the body or a term is wrong; `param` names it, `body.x` inside the call.
+        ModelNotFound: no route of that name for this key.
         QueueFull: the tenant has as many open jobs as it may.
     """
     headers = header_map(request.scope["headers"])
-    asked = _decoded(await request.body())
-    if asked.endpoint not in ENDPOINTS:
-        raise InvalidRequest(f"endpoint must be one of {', '.join(ENDPOINTS)}.", param="endpoint")
-    call = whole(parse_request(asked.endpoint, bytes(asked.body)))
-    edge.gateway.check(principal, call.head.model)
+    check_json(headers)
+    asked = _decoded(await read_body(request.receive, headers, edge.max_body_bytes, edge.clock))
+    call = _call(edge, principal, asked)
     order = Order(
         endpoint=asked.endpoint,
         body=call.raw,
-        request_id=request_id_of(headers) or edge.ids("req"),
+        request_id=books_id(headers, request.scope["state"][REQUEST_ID], edge.ids),
         wishes=Wishes(
             priority=asked.priority or text_header(headers, b"x-sluiceway-priority"),
             deadline=asked.deadline or text_header(headers, b"x-sluiceway-deadline"),
@@ -110,11 +111,16 @@ async def list_own_jobs(
 async def get_own_job(
     edge: NamedDependency[Edge],
     principal: NamedDependency[Principal],
+    request: AnyRequest,
     job_id: FromPath[str],
     wait: Annotated[int, QueryParameter(ge=0, le=MAX_WAIT_S, description="seconds to wait")] = 0,
 ) -> Response[bytes]:
     """Return the job, after at most `wait` seconds or as soon as it is final."""
-    row = await edge.async_calls.settled(principal.tenant_id, job_id, wait)
+    if wait:
+        async with while_connected(request.receive):
+            row = await edge.async_calls.settled(principal.tenant_id, job_id, wait)
+    else:
+        row = await edge.async_calls.row(principal.tenant_id, job_id)
     return _json(await edge.async_calls.shown(row))
 
 
@@ -131,7 +137,12 @@ async def get_result(
     return Response(body, status_code=status, headers=shown, media_type="application/json")
 
 
-@post("/v1/jobs/{job_id:str}/cancel", operation_id="cancel_job", status_code=200)
+@post(
+    "/v1/jobs/{job_id:str}/cancel",
+    operation_id="cancel_job",
+    summary="Cancel a job",
+    status_code=200,
+)
 async def cancel_job(
     edge: NamedDependency[Edge], principal: NamedDependency[Principal], job_id: FromPath[str]
 ) -> Response[bytes]:
@@ -143,7 +154,7 @@ async def cancel_job(
     return _json(await edge.async_calls.shown(row))
 
 
-@delete("/v1/jobs/{job_id:str}", operation_id="delete_job", status_code=200)
+@delete("/v1/jobs/{job_id:str}", operation_id="delete_job", summary="Delete a job", status_code=200)
 async def delete_own_job(
     edge: NamedDependency[Edge], principal: NamedDependency[Principal], job_id: FromPath[str]
 ) -> dict[str, Any]:
@@ -160,11 +171,24 @@ async def delete_own_job(
     return {"id": job_id, "object": "job", "deleted": True}
 
 
+def _call(edge: Edge, principal: Principal, asked: NewJobBody) -> InferenceRequest:
+    """Return the call inside, checked as it would be on its own path."""
+    if asked.endpoint not in ENDPOINTS:
+        raise InvalidRequest(f"endpoint must be one of {', '.join(ENDPOINTS)}.", param="endpoint")
+    try:
+        call = whole(parse_request(asked.endpoint, bytes(asked.body)))
+        edge.gateway.check(principal, call.head.model)
+    except CallerError as error:
+        error.param = "body" if error.param is None else f"body.{error.param}"
+        raise
+    return call
+
+
 def _decoded(raw: bytes) -> NewJobBody:
     try:
         return _new_job.decode(raw)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(str(error).replace("$.", "")) from error
+        raise named(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not JSON: {error}") from error
 

@@ -7,11 +7,15 @@ from shared.errors import (
     ChainFailed,
     FailureKind,
     GatewayError,
+    ModelNotFound,
     UpstreamError,
 )
 
 _KEPT = frozenset({FailureKind.REJECTED, FailureKind.CONTEXT_LENGTH, FailureKind.CONTENT_FILTER})
 """The provider's own words about the caller's request are kept: status, message, string code."""
+
+_KEPT_STATUSES = frozenset({400, 413, 422})
+"""Statuses that mean the request itself; any other of a kept refusal would mislead clients."""
 
 _TYPES = {
     "invalid_api_key": "authentication_error",
@@ -59,8 +63,11 @@ def failure_of(error: GatewayError) -> dict[str, object]:
         body["code"] = refusal.upstream_code or error.code
         body["type"] = refusal.upstream_type or body["type"]
         # An error inside a 200, or in a stream's first event, may name no status of its own.
-        body["upstream_status"] = refusal.status or 400
+        known = refusal.status in _KEPT_STATUSES
+        body["upstream_status"] = refusal.status if known else 400
     if isinstance(error, ChainFailed):
+        if refusal is None:  # a provider's `param` is about the provider's own request
+            body["param"] = "model" if error.code == ModelNotFound.code else None
         body["attempts"] = [msgspec.to_builtins(one) for one in error.attempts]
     if isinstance(error, BudgetExceeded):
         body["limit_source"] = error.limit_source

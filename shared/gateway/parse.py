@@ -12,7 +12,7 @@ _head = msgspec.json.Decoder(RequestHead)
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _path = re.compile(r"`\$\.?([^`]*)`")
-_missing = re.compile(r"missing required field `([^`]+)`")
+_field = re.compile(r"(?:missing required|contains unknown) field `([^`]+)`")
 
 ENDPOINTS: Mapping[str, str] = {
     "/v1/chat/completions": "messages",
@@ -37,7 +37,7 @@ def parse_request(endpoint: str, raw: bytes) -> InferenceRequest:
             f"The body is not UTF-8 (byte {error.start}); send JSON in UTF-8."
         ) from error
     except msgspec.ValidationError as error:
-        raise _named(error) from error
+        raise named(error) from error
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"The body is not JSON: {error}") from error
     except RecursionError as error:
@@ -47,6 +47,8 @@ def parse_request(endpoint: str, raw: bytes) -> InferenceRequest:
     count = 1
     if needed == "messages":
         count = _count_messages(head.messages)
+    elif head.stream:
+        raise InvalidRequest(f"{endpoint} does not stream; leave `stream` out.", param="stream")
     elif bytes(head.input or b"") in {b"", b"null"}:
         raise InvalidRequest("`input` is required: a text, or a list of texts.", param="input")
     return InferenceRequest(
@@ -64,8 +66,8 @@ def whole(request: InferenceRequest) -> InferenceRequest:
     return parse_request(request.endpoint, msgspec.json.encode(fields))
 
 
-def _count_messages(messages: msgspec.Raw | None) -> int:
-    if messages is None:
+def _count_messages(messages: msgspec.Raw) -> int:
+    if not bytes(messages):
         raise InvalidRequest("`messages` is required: a list of messages.", param="messages")
     try:
         count = len(_items.decode(messages))
@@ -76,8 +78,9 @@ def _count_messages(messages: msgspec.Raw | None) -> int:
     return count
 
 
-def _named(error: msgspec.ValidationError) -> InvalidRequest:
+def named(error: msgspec.ValidationError) -> InvalidRequest:
+    """Return the error with the field it is about as `param`, dotted when that lies deeper."""
     text = str(error)
-    found = _missing.search(text) or _path.search(text)
-    param = (found.group(1) or None) if found else None
-    return InvalidRequest(text.replace("$.", ""), param=param)
+    found = [match.group(1) for match in (_path.search(text), _field.search(text)) if match]
+    param = ".".join(name for name in found if name)
+    return InvalidRequest(text.replace("$.", ""), param=param or None)

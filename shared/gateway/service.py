@@ -3,9 +3,17 @@
 from collections import Counter
 
 from shared.attempts.chain import run_chain
+from shared.attempts.remedy import LEAST_ATTEMPT_S
 from shared.clock import Deadline
-from shared.errors import ChainFailed, DeadlineExceeded, GatewayError, ModelNotFound
+from shared.errors import (
+    ChainFailed,
+    DeadlineExceeded,
+    FailureKind,
+    GatewayError,
+    ModelNotFound,
+)
 from shared.gateway.answer import Answer, CallContext
+from shared.gateway.failure import kept
 from shared.gateway.runner import Kit, Runner
 from shared.gateway.stream import AnswerStream
 from shared.identity import Principal
@@ -50,7 +58,7 @@ class Gateway:
                 plan, runner.whole, clock=self.kit.clock, deadline=deadline, draw=self._draw
             )
         except ChainFailed as failure:
-            raise self._shown(failure, deadline, context) from failure
+            raise self._shown(failure, request, deadline, context) from failure
         return Answer(
             body=reply.body,
             route=plan.route,
@@ -82,7 +90,7 @@ class Gateway:
                 plan, runner.stream, clock=self.kit.clock, deadline=deadline, draw=self._draw
             )
         except ChainFailed as failure:
-            raise self._shown(failure, deadline, context) from failure
+            raise self._shown(failure, request, deadline, context) from failure
         return AnswerStream(plan.route, runner, upstream, attempt)
 
     def check(self, principal: Principal, model: str) -> None:
@@ -97,8 +105,9 @@ class Gateway:
         self, principal: Principal, request: InferenceRequest, deadline: Deadline
     ) -> tuple[Plan, Deadline]:
         route = self._route(principal, request.head.model)
-        turn = self._turns[route.model]
-        self._turns[route.model] += 1
+        # By the file's name: those that callers invent under a wildcard are without number.
+        turn = self._turns[route.configured]
+        self._turns[route.configured] += 1
         plan = build_plan(route, self.kit.catalog.routes.find, self._draw, turn)
         total = Deadline.after(plan.total_s, self.kit.clock)
         return plan, min(deadline, total, key=lambda moment: moment.at_s)
@@ -118,11 +127,24 @@ class Gateway:
         return route
 
     def _shown(
-        self, failure: ChainFailed, deadline: Deadline, context: CallContext
+        self,
+        failure: ChainFailed,
+        request: InferenceRequest,
+        deadline: Deadline,
+        context: CallContext,
     ) -> GatewayError:
-        """Return the failure, or the caller's own deadline when that is what ended the chain."""
-        if context.own_deadline and deadline.left_s(self.kit.clock) <= 0:
+        """Return the failure, or the caller's own deadline when that is what ended the chain.
+
+        A provider that does not know the model of a `provider/model` address means the caller's.
+        """
+        if kept(failure) is not None:
+            return failure
+        if context.own_deadline and deadline.left_s(self.kit.clock) < LEAST_ATTEMPT_S:
             return DeadlineExceeded(
                 "The time given by X-Sluiceway-Timeout was over before any target answered."
             )
+        error = failure.error
+        unknown = error is not None and error.sent and error.kind is FailureKind.NOT_FOUND
+        if unknown and self.kit.catalog.routes.find(request.head.model) is None:
+            failure.code = ModelNotFound.code  # type: ignore[misc]  # as ChainFailed itself does
         return failure

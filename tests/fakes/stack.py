@@ -190,10 +190,10 @@ class Stack:
             return [dict(row) for row in found.mappings()]
 
     def ledger(self, request_id: str) -> list[dict[str, object]]:
-        """Return the ledger rows of a request, oldest first."""
+        """Return the ledger rows of a caller's request id, oldest first."""
         return self.rows(
-            "SELECT * FROM ledger WHERE request_id = :id ORDER BY started_at, attempt_id",
-            id=request_id,
+            "SELECT * FROM ledger WHERE request_id LIKE :ids ORDER BY started_at, attempt_id",
+            ids=f"{request_id}/%",
         )
 
     def wait_for_ledger(self, request_id: str, count: int = 1) -> list[dict[str, object]]:

@@ -102,11 +102,16 @@ async def test_what_is_odd_but_decides_nothing_of_ours_is_the_providers(
     [
         ("/v1/embeddings", {"model": "mock"}, "input"),
         ("/v1/embeddings", {"model": "mock", "input": None}, "input"),
-        ("/v1/jobs", {}, None),
+        ("/v1/embeddings", {"model": "mock", "input": "a", "stream": True}, "stream"),
+        ("/v1/jobs", {}, "endpoint"),
+        ("/v1/jobs", {"endpoint": CHAT}, "body"),
+        ("/v1/jobs", {"endpoint": 5, "body": {}}, "endpoint"),
         ("/v1/jobs", {"endpoint": "/v1/nothing", "body": {}}, "endpoint"),
-        ("/v1/jobs", {"endpoint": CHAT, "body": {"model": "mock"}}, "messages"),
-        ("/v1/jobs", {"endpoint": CHAT, "body": []}, None),
-        ("/v1/jobs", {"endpoint": CHAT, "body": {}, "surprise": 1}, None),
+        ("/v1/jobs", {"endpoint": CHAT, "body": {"model": "mock"}}, "body.messages"),
+        ("/v1/jobs", {"endpoint": CHAT, "body": []}, "body"),
+        ("/v1/jobs", {"endpoint": CHAT, "body": {}}, "body.model"),
+        ("/v1/jobs", {"endpoint": CHAT, "body": {"model": "mock", "n": "x"}}, "body.n"),
+        ("/v1/jobs", {"endpoint": CHAT, "body": {}, "surprise": 1}, "surprise"),
     ],
 )
 async def test_other_bodies_are_checked_too(http: httpx.AsyncClient, path, sent, param):
@@ -115,6 +120,53 @@ async def test_other_bodies_are_checked_too(http: httpx.AsyncClient, path, sent,
     assert_refused(answer, 400, "invalid_request")
     if param is not None:
         assert param == answer.json()["error"]["param"]
+
+
+async def test_what_is_missing_is_called_missing(http: httpx.AsyncClient):
+    answer = await http.post(CHAT, json={"model": "mock"})
+
+    assert "`messages` is required: a list of messages." == answer.json()["error"]["message"]
+
+
+async def test_a_job_for_a_model_that_is_not_there_is_a_404(http: httpx.AsyncClient):
+    asked = {"endpoint": CHAT, "body": {"model": "none", "messages": HELLO}}
+
+    answer = await http.post("/v1/jobs", json=asked)
+
+    assert_refused(answer, 404, "model_not_found")
+    assert "body.model" == answer.json()["error"]["param"]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/jsonl", "multipart/form-data"])
+async def test_a_job_comes_as_json(http: httpx.AsyncClient, kind: str):
+    asked = {"endpoint": CHAT, "body": {"model": "mock", "messages": HELLO}}
+
+    answer = await http.post("/v1/jobs", content=json.dumps(asked), headers={"content-type": kind})
+
+    assert_refused(answer, 400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("query", "param"), [("limit=abc", "limit"), ("limit=0", "limit"), ("limit=101", "limit")]
+)
+async def test_a_bad_query_names_the_parameter_and_why(
+    http: httpx.AsyncClient, query: str, param: str
+):
+    answer = await http.get(f"/v1/jobs?{query}")
+
+    assert_refused(answer, 400, "invalid_request")
+    error = answer.json()["error"]
+    assert param == error["param"]
+    assert f"`{param}`" in error["message"]
+    assert "int" in error["message"]
+
+
+@pytest.mark.parametrize("path", ["/schema", "/schema/", "/schema/openapi.json", "/schema/swagger"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_the_frameworks_own_pages_are_not_served(
+    http: httpx.AsyncClient, method: str, path: str
+):
+    assert_refused(await http.request(method, path), 404, "not_found")
 
 
 @pytest.mark.parametrize(

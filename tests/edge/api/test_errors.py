@@ -153,6 +153,8 @@ def test_a_budget_says_whose_and_until_when():
         (FailureKind.REJECTED, 413, None, (413, "invalid_request")),
         (FailureKind.CONTEXT_LENGTH, 400, "too_long", (400, "too_long")),
         (FailureKind.CONTENT_FILTER, None, None, (400, "content_filter")),
+        (FailureKind.REJECTED, 409, "odd_value", (400, "odd_value")),
+        (FailureKind.REJECTED, 451, None, (400, "invalid_request")),
         (FailureKind.CREDENTIAL, 401, "invalid_api_key", (502, "upstream_credential")),
         (FailureKind.NOT_FOUND, 404, "model_not_found", (502, "upstream_unavailable")),
     ],
@@ -167,6 +169,19 @@ def test_a_providers_words_are_kept_about_the_request_only(kind, status, upstrea
     shown = msgspec.json.decode(body)["error"]
     assert expected == (found_status, shown["code"])
     assert "upstream_status" not in shown
+
+
+def test_a_providers_param_is_shown_only_with_its_refusal():
+    """That of a 5xx is about what the provider itself sends around."""
+    broken = UpstreamError(FailureKind.SERVER_ERROR, "no", status=500, param="internal")
+    refused = UpstreamError(FailureKind.REJECTED, "no", status=400, param="n")
+
+    params = [
+        msgspec.json.decode(answer_of(failed(code, error=error))[1])["error"]["param"]
+        for code, error in (("upstream_unavailable", broken), ("invalid_request", refused))
+    ]
+
+    assert [None, "n"] == params
 
 
 def test_an_unknown_code_of_an_old_job_row_is_a_500():
