@@ -110,13 +110,15 @@ class Call:
         """Count and log the call."""
         self.edge.access.add(
             Served(
+                level="info",
+                timestamp=self.edge.clock.now(),
                 request_id=self.request_id,
                 endpoint=self.endpoint,
                 status=status,
                 code=code,
                 tenant_id=None if self.principal is None else self.principal.tenant_id,
                 model=self.model,
-                elapsed_s=self.edge.clock.monotonic() - self.started_s,
+                elapsed_ms=round((self.edge.clock.monotonic() - self.started_s) * 1000, 2),
             )
         )
 

@@ -5,7 +5,7 @@ closed sets only (codes, configured providers, our own paths), never from caller
 in the set counts as `other`.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 
 from prometheus_client import (
     CollectorRegistry,
@@ -177,16 +177,16 @@ def observe_request(endpoint: str, status: int, code: str | None, elapsed_s: flo
     """Count an answered request; `code` is None when it went well."""
     path = endpoint if endpoint in ENDPOINTS else OTHER
     shown = str(status) if status in _HUNDREDS else OTHER
-    REQUESTS.labels(path, shown, code_label(code)).inc()
-    REQUEST_SECONDS.labels(path).observe(elapsed_s)
+    _counted(REQUESTS, path, shown, code_label(code)).inc()
+    _timed(REQUEST_SECONDS, path).observe(elapsed_s)
 
 
 def observe_attempt(
     provider: str, outcome: str, code: str | None, elapsed_s: float, usage: Usage | None
 ) -> None:
     """Count a call to a configured provider that has ended, with the tokens it used."""
-    ATTEMPTS.labels(provider, outcome, code_label(code)).inc()
-    ATTEMPT_SECONDS.labels(provider).observe(elapsed_s)
+    _counted(ATTEMPTS, provider, outcome, code_label(code)).inc()
+    _timed(ATTEMPT_SECONDS, provider).observe(elapsed_s)
     if usage is not None:
         _count_tokens(provider, usage)
 
@@ -194,9 +194,20 @@ def observe_attempt(
 def observe_cost(provider: str, cost_nanousd: int | None) -> None:
     """Count what an attempt cost; None is an unknown price, which is counted as such."""
     if cost_nanousd is None:
-        UNPRICED_ATTEMPTS.labels(provider).inc()
+        _counted(UNPRICED_ATTEMPTS, provider).inc()
     elif cost_nanousd:
-        COST.labels(provider).inc(cost_nanousd)
+        _counted(COST, provider).inc(cost_nanousd)
+
+
+# A look-up by labels costs some 3 µs in the library, and a call makes ten of them.
+@lru_cache(maxsize=4096)
+def _counted(metric: Counter, *labels: str) -> Counter:
+    return metric.labels(*labels)
+
+
+@lru_cache(maxsize=1024)
+def _timed(metric: Histogram, *labels: str) -> Histogram:
+    return metric.labels(*labels)
 
 
 def code_label(code: str | None) -> str:
@@ -215,7 +226,7 @@ def _count_tokens(provider: str, usage: Usage) -> None:
         ("reasoning", usage.reasoning_tokens),
     ):
         if count > 0:
-            TOKENS.labels(provider, kind).inc(count)
+            _counted(TOKENS, provider, kind).inc(count)
 
 
 @cache
