@@ -1,17 +1,18 @@
 """Access lines and request metrics, written in batches off the hot path."""
 
-import sys
 from datetime import datetime
-from typing import TextIO
 
 import msgspec
 
 from shared.clock import Clock
-from shared.telemetry.metrics import observe_request
+from shared.telemetry.lines import LINES, Lines
+from shared.telemetry.sampling import sampled
+from shared.telemetry.tally import observe_request
 
 WRITE_S = 0.25
-MAX_WAITING = 20_000
-"""Lines kept while the terminal or pipe does not take them; beyond it the oldest are dropped."""
+MOST_WAITING = 20_000
+"""Lines of one batch; one more makes it a batch at once, should `run` not come to it."""
+ERRORS_FROM = 400
 
 _encode = msgspec.json.Encoder().encode_lines
 
@@ -35,24 +36,42 @@ class Served(
     code: str | None = None
     tenant_id: str | None = None
     model: str | None = None
+    overhead_ms: float | None = None
 
 
 class AccessLog:
-    """Collects what was served; `run` writes it out."""
+    """Collects what was served; `run` has it written.
 
-    def __init__(self, clock: Clock, *, write: bool, out: TextIO = sys.stderr) -> None:
+    Of requests that went well only `sample_rate` is written, errors always.
+    """
+
+    def __init__(
+        self, clock: Clock, *, write: bool, sample_rate: float = 1.0, lines: Lines = LINES
+    ) -> None:
         self._clock = clock
         self._write = write
-        self._out = out
+        self._sample_rate = sample_rate
+        self._lines = lines
         self._waiting: list[Served] = []
 
     def add(self, served: Served) -> None:
-        """Count it now, log it soon."""
-        observe_request(served.endpoint, served.status, served.code, served.elapsed_ms / 1000)
-        if self._write:
-            if len(self._waiting) >= MAX_WAITING:
-                del self._waiting[: MAX_WAITING // 10]
+        """Count it and log it soon."""
+        overhead_ms = served.overhead_ms
+        observe_request(
+            served.endpoint,
+            served.status,
+            served.code,
+            served.elapsed_ms / 1000,
+            None if overhead_ms is None else overhead_ms / 1000,
+        )
+        if self._write and (
+            served.status >= ERRORS_FROM
+            or served.code is not None
+            or sampled(served.request_id, self._sample_rate)
+        ):
             self._waiting.append(served)
+            if len(self._waiting) > MOST_WAITING:
+                self.flush()
 
     async def run(self) -> None:
         """Write for ever; the owner calls `flush` a last time."""
@@ -64,5 +83,4 @@ class AccessLog:
         """Write all that waits."""
         waiting, self._waiting = self._waiting, []
         if waiting:
-            self._out.write(_encode(waiting).decode())
-            self._out.flush()
+            self._lines.put(_encode(waiting), lines=len(waiting))

@@ -1,17 +1,35 @@
-"""`create_app(runtime)`: the Litestar application."""
+"""`create_app(edge)`: the application, Litestar behind a front of our own."""
 
-from litestar import Litestar, Response, Router, asgi
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from litestar import Litestar, Response, Router
 from litestar.di import Provide
+from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
-from litestar.handlers import ASGIRouteHandler
 from litestar.openapi import OpenAPIConfig
-from litestar.types import Receive, Scope, Send
+from litestar.routes import HTTPRoute
+from litestar.types import (
+    HTTPScope,
+    LifeSpanReceive,
+    LifeSpanScope,
+    LifeSpanSend,
+    Receive,
+    Scope,
+    Send,
+)
+from typing_extensions import override
 
 from api.asgi import AnyRequest
 from api.auth import bearer, header_map
 from api.call import request_id_of
+from api.cors import Cors
 from api.edge import Edge
 from api.errors import answer_of
+from api.front import BROKEN, Front
 from api.handlers import docs, jobs, models, ops, usage
 from api.inference import inference_app
 from api.openapi import Unserved
@@ -32,15 +50,36 @@ from shared.telemetry.log import get_logger
 log = get_logger("api")
 
 
-def create_app(edge: Edge) -> Litestar:
+MAX_SHOWN = 200
+"""How much of a path an error repeats."""
+
+
+class App(Litestar):
+    """Litestar, asked only for what its front does not serve by itself."""
+
+    front: Front
+
+    @override
+    async def __call__(
+        self,
+        scope: Scope | LifeSpanScope,
+        receive: Receive | LifeSpanReceive,
+        send: Send | LifeSpanSend,
+    ) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            await self.front(cast("HTTPScope", scope), cast("Receive", receive), cast("Send", send))
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def create_app(edge: Edge) -> App:
     """Return the app over an open Edge; whoever runs it opens and closes the Edge."""
 
     async def principal_of(request: AnyRequest) -> Principal:
         return await edge.keys.principal(bearer(header_map(request.scope["headers"])))
 
-    app = Litestar(
+    app = App(
         route_handlers=[
-            *(_inference(endpoint, edge) for endpoint in ENDPOINTS),
             Router(
                 path="/",
                 route_handlers=[
@@ -71,17 +110,40 @@ def create_app(edge: Edge) -> Litestar:
         logging_config=None,
     )
     app.state.edge = edge
+    origins = edge.runtime.config.server.cors
+    app.front = Front(
+        {endpoint: inference_app(endpoint, edge) for endpoint in ENDPOINTS},
+        partial(Litestar.__call__, app),
+        _methods(app),
+        Cors(origins) if origins else None,
+        edge.ids,
+    )
     return app
 
 
-def _inference(endpoint: str, edge: Edge) -> ASGIRouteHandler:
-    serve = inference_app(endpoint, edge)
+def _methods(app: Litestar) -> Callable[[str], Iterable[str]]:
+    """Return what tells the methods of a path.
 
-    @asgi(endpoint, copy_scope=False)
-    async def route(scope: Scope, receive: Receive, send: Send) -> None:
-        await serve(scope, receive, send)
+    Litestar's own answer to OPTIONS knows those of one handler only.
+    """
+    patterns = [
+        (re.compile(_pattern(route)), route.methods)
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+    ]
 
-    return route
+    def methods(path: str) -> Iterable[str]:
+        return next((found for pattern, found in patterns if pattern.fullmatch(path)), ())
+
+    return methods
+
+
+def _pattern(route: HTTPRoute) -> str:
+    parts = (
+        re.escape(part) if isinstance(part, str) else ".+" if part.type is Path else "[^/]+"
+        for part in route.path_components
+    )
+    return "/" + "/".join(parts)
 
 
 def _on_gateway_error(request: AnyRequest, error: GatewayError) -> Response[bytes]:
@@ -99,15 +161,14 @@ def _on_http_exception(request: AnyRequest, error: HTTPException) -> Response[by
 
 def _on_bug(request: AnyRequest, error: Exception) -> Response[bytes]:
     log.error("request.failed", path=request.scope["path"], exc_info=error)
-    return _on_gateway_error(request, OwnFault("Something broke in the gateway; it is logged."))
+    return _on_gateway_error(request, OwnFault(BROKEN))
 
 
 def _translated(request: AnyRequest, error: HTTPException) -> CallerError | OwnFault:
-    path = request.scope["path"]
+    path = request.scope["path"][:MAX_SHOWN]
     match error.status_code:
         case 404:
-            hint = f"; did you mean /v1{path}?" if f"/v1{path}" in ENDPOINTS else ""
-            return NotFound(f"There is nothing at {path}{hint}")
+            return NotFound(f"There is nothing at {path}.{_hint(request.app, path)}")
         case 405:
             allowed = (error.headers or {}).get("allow", "")
             return MethodNotAllowed(
@@ -119,7 +180,18 @@ def _translated(request: AnyRequest, error: HTTPException) -> CallerError | OwnF
         case status if status < 500:  # noqa: PLR2004 (HTTP: the caller's fault)
             return _invalid(error)
         case _:
-            return OwnFault("Something broke in the gateway; it is logged.")
+            return OwnFault(BROKEN)
+
+
+def _hint(app: Litestar, path: str) -> str:
+    """Return what was probably meant: base URLs lack their `/v1`, or have it twice."""
+    paths = {*ENDPOINTS, *(route.path for route in app.routes)}
+    groups = {one.split("/")[2] for one in paths if one.startswith("/v1/")}
+    if path.startswith("/v1/v1/"):
+        return f" Did you mean {path.removeprefix('/v1')}? The base URL ends in one /v1."
+    if path.startswith("/") and path.split("/")[1] in groups:
+        return f" Did you mean /v1{path}? The base URL ends in /v1."
+    return ""
 
 
 def _invalid(error: HTTPException) -> InvalidRequest:

@@ -1,16 +1,16 @@
-"""What the raw ASGI routes need: read a body, send an answer, notice that the caller left."""
+"""What the raw ASGI routes need: read a body, send an answer, notice a caller that stalls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from litestar import Request
 from litestar.types import HTTPRequestEvent, Message, Receive, ReceiveMessage, Send
 
-from api.closing import Closing
+from api.connection import CallerGone, Connection
 from shared.clock import Clock
-from shared.errors import GatewayError, InvalidRequest, Overloaded, RequestTooLarge
+from shared.errors import InvalidRequest, RequestTooLarge
 
 BODY_S = 30.0
 """A body must have arrived whole after this; a slower sender holds memory for nothing."""
@@ -22,14 +22,16 @@ AnyRequest = Request[Any, Any, Any]
 
 JSON = b"application/json"
 EVENTS = b"text/event-stream; charset=utf-8"
-
-
-class CallerGone(GatewayError):
-    """The connection closed before the answer was sent; nobody reads what we would say."""
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+NO_STORE = (b"cache-control", b"no-store")
 
 
 async def read_body(
-    receive: Receive, headers: Mapping[bytes, bytes], limit_bytes: int, clock: Clock
+    receive: Receive,
+    headers: Mapping[bytes, bytes],
+    limit_bytes: int,
+    clock: Clock,
+    connection: Connection | None = None,
 ) -> bytes:
     """Return the whole body.
 
@@ -41,7 +43,10 @@ async def read_body(
     announced = headers.get(b"content-length", b"0")
     if announced.isdigit() and int(announced) > limit_bytes:
         raise _too_large(limit_bytes)
-    message = await _first(receive, clock)
+    if connection is not None and connection.received:
+        message = _checked(await receive())  # a timer costs more than all the rest here
+    else:
+        message = await _first(receive, clock)
     body = message["body"]
     if message["more_body"]:
         body = await _rest(receive, body, limit_bytes, clock)
@@ -85,50 +90,6 @@ def _too_large(limit_bytes: int) -> RequestTooLarge:
     return RequestTooLarge(
         f"The body is larger than {limit_bytes // (1024 * 1024)} MB (server.max_body_mb)."
     )
-
-
-@asynccontextmanager
-async def while_connected(
-    receive: Receive,
-    closing: Closing | None = None,
-    last_word: Callable[[], GatewayError] = lambda: Overloaded("The gateway is stopping."),
-) -> AsyncIterator[None]:
-    """Cancel what runs inside as soon as the caller's connection closes, or at `closing`.
-
-    Raises:
-        CallerGone: the connection closed.
-        GatewayError: what `last_word` returns: this process is about to end.
-    """
-    work = asyncio.current_task()
-    why: GatewayError | None = None
-
-    def end(error: GatewayError) -> None:
-        nonlocal why
-        if why is None and work is not None:
-            why = error
-            work.cancel()
-
-    def close() -> None:
-        end(last_word())
-
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        end(CallerGone("The caller left before the answer."))
-
-    watcher = asyncio.create_task(watch())
-    if closing is not None:
-        closing.add(close)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if why is None or (work is not None and work.uncancel() > 0):
-            raise
-        raise why from None
-    finally:
-        watcher.cancel()
-        if closing is not None:
-            closing.discard(close)
 
 
 class Sender:
@@ -190,8 +151,8 @@ def check_json(headers: Mapping[bytes, bytes]) -> None:
     Raises:
         InvalidRequest: it is said to be something else.
     """
-    kind = headers.get(b"content-type", JSON).partition(b";")[0]
-    if kind.strip().lower() != JSON:
+    kind = headers.get(b"content-type", JSON)
+    if kind != JSON and kind.partition(b";")[0].strip().lower() != JSON:
         raise InvalidRequest("Send the body as JSON with 'Content-Type: application/json'.")
 
 
@@ -199,7 +160,7 @@ async def send_whole(
     send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]], kind: bytes = JSON
 ) -> None:
     """Send head and body."""
-    headers += [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+    headers += [(b"content-type", kind), (b"content-length", b"%d" % len(body)), NOSNIFF]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 

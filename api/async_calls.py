@@ -5,10 +5,11 @@ from collections.abc import Mapping
 import msgspec
 from litestar.types import Receive
 
-from api.asgi import while_connected
 from api.call import Preference, tags, text_header
 from api.closing import Closing
+from api.connection import while_connected
 from api.errors import body_of, status_of
+from api.in_time import in_time
 from shared.clock import Deadline
 from shared.errors import NotFound
 from shared.gateway.parse import whole
@@ -66,7 +67,8 @@ class AsyncCalls:
             or request.head.user
             or text_header(headers, b"x-sluiceway-user"),
         )
-        row = await self.accept(principal, order)
+        async with in_time(self._runtime.clock):
+            row = await self.accept(principal, order)
         if asked.wait_s:
             async with while_connected(receive):
                 row = await self.settled(principal.tenant_id, row.id, asked.wait_s)
@@ -78,7 +80,9 @@ class AsyncCalls:
             status, body, more = result_of(row)
             return status, body, extra + more
         extra.append((b"location", b"/v1/jobs/" + row.id.encode()))
-        return 202, msgspec.json.encode(await self.shown(row)), extra
+        async with in_time(self._runtime.clock):
+            shown = await self.shown(row)
+        return 202, msgspec.json.encode(shown), extra
 
     async def accept(self, principal: Principal, order: Order) -> JobRow:
         """Commit a job and ring."""
@@ -113,7 +117,8 @@ class AsyncCalls:
         clock = self._runtime.clock
         deadline = Deadline.after(wait_s, clock)
         while True:
-            row = await self.row(tenant_id, job_id)
+            async with in_time(clock):
+                row = await self.row(tenant_id, job_id)
             left_s = deadline.left_s(clock)
             if row.status in FINAL or left_s <= 0 or self._closing.over:
                 return row

@@ -21,6 +21,13 @@ UNKNOWN_S = 2.0
 """How long an unknown key is remembered as such, so that guessing costs no SQL each time."""
 
 UNKNOWN_MAX = 10_000
+HASHES_MAX = 10_000
+
+AFTER_FAILURE_S = 1.0
+"""When a refresh that failed is tried again."""
+
+STALE_S = 10.0
+"""With `policies.database_down.auth: deny`: no key is taken when the table is older than this."""
 
 LOOKUP_S = 2.0
 """How long the database may take to say whose key it is; the caller is waiting."""
@@ -48,23 +55,43 @@ class KeyTable:
         }
         self._from_store: dict[str, tuple[Principal, datetime | None]] = {}
         self._unknown: dict[str, float] = {}
+        self._hashes: dict[str, str] = {}
+        self._denies = config.policies.database_down.auth == "deny"
+        self._refreshed_s = clock.monotonic()
 
     async def refresh(self) -> None:
-        """Take the database's keys anew; revoked and expired ones are gone after this."""
-        async with self._store.read() as tx:
-            rows = await active_keys(tx)
+        """Take the database's keys anew; revoked and expired ones are gone after this.
+
+        Raises:
+            StoreUnavailable: the database is away or too slow; the table is as it was.
+        """
+        asked_s = self._clock.monotonic()
+        try:
+            async with self._clock.timeout(REFRESH_S), self._store.read() as tx:
+                rows = await active_keys(tx)
+        except TimeoutError as error:
+            raise StoreUnavailable(f"The keys could not be read within {REFRESH_S:g} s.") from error
+        self._refreshed_s = asked_s
         self._from_store = {row.key_hash: (_principal(row), row.expires_at) for row in rows}
 
     async def run(self) -> None:
-        """Refresh for ever; with the database away the last table serves on."""
+        """Refresh for ever; with the database away the last table serves on, if the policy lets it.
+
+        An outage is logged once, at its beginning.
+        """
+        failing = False
         while True:
             try:
                 await self.refresh()
+                failing = False
             except StoreUnavailable as error:
-                log.warning("keys.stale", why=str(error))
+                if not failing:
+                    log.warning("keys.stale", why=str(error))
+                failing = True
             except Exception:
+                failing = True
                 log.exception("keys.failed")
-            await self._clock.sleep(REFRESH_S)
+            await self._clock.sleep(AFTER_FAILURE_S if failing else REFRESH_S)
 
     def is_master(self, key: str) -> bool:
         """Say whether it is the master key."""
@@ -76,11 +103,17 @@ class KeyTable:
         Raises:
             InvalidApiKey: none given, unknown, revoked or expired.
             PermissionDenied: the master key, which is for administration only.
-            StoreUnavailable: not known here and the database cannot be asked; never a 401.
+            StoreUnavailable: not known here and the database cannot be asked, never a 401; or any
+                key, when the database has been away for STALE_S and the policy is `deny`.
         """
         if not key:
             raise InvalidApiKey("No API key was given; send it as 'Authorization: Bearer <key>'.")
-        hashed = key_hash(self._secret, key)
+        if self._denies and self._clock.monotonic() - self._refreshed_s > STALE_S:
+            raise StoreUnavailable(
+                "Whether keys are still good cannot be told without the database, and "
+                "policies.database_down.auth is `deny`."
+            )
+        hashed = self._hash_of(key)
         if (known := self._from_file.get(hashed)) is not None:
             return known
         if (stored := self._from_store.get(hashed)) is not None:
@@ -94,6 +127,17 @@ class KeyTable:
                 "'sluiceway keys create' and use that."
             )
         return await self._looked_up(hashed)
+
+    def _hash_of(self, key: str) -> str:
+        """Return the keyed hash; that of a key in use is remembered, for it costs 5 µs a call."""
+        hashed = self._hashes.get(key)
+        if hashed is None:
+            hashed = key_hash(self._secret, key)
+            if hashed in self._from_file or hashed in self._from_store:
+                if len(self._hashes) >= HASHES_MAX:
+                    self._hashes.clear()
+                self._hashes[key] = hashed
+        return hashed
 
     async def _looked_up(self, hashed: str) -> Principal:
         now_s = self._clock.monotonic()

@@ -1,8 +1,5 @@
 """What the handlers of one API process share."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from api.access import AccessLog
 from api.async_calls import AsyncCalls
 from api.auth import KeyTable
@@ -11,16 +8,24 @@ from shared.clock import Clock
 from shared.gateway.service import Gateway
 from shared.ids import IdMaker
 from shared.ledger.books import Books
+from shared.ledger.holds import Holds
 from shared.runtime import Runtime
+from shared.telemetry.bodies import BodyLog
+from shared.telemetry.configured import configured_secrets
 
 
 class Edge:
     """The parts of an API process, and what it has in flight."""
 
-    def __init__(self, runtime: Runtime, keys: KeyTable, books: Books, access: AccessLog) -> None:
+    def __init__(
+        self, runtime: Runtime, keys: KeyTable, books: Books, holds: Holds, access: AccessLog
+    ) -> None:
+        secrets = configured_secrets(runtime.config, runtime.settings)
+        self.bodies = BodyLog(runtime.config.logging, secrets)
         self.runtime = runtime
         self.keys = keys
         self.books = books
+        self.holds = holds
         self.access = access
         self.clock: Clock = runtime.clock
         self.ids: IdMaker = runtime.ids
@@ -30,12 +35,3 @@ class Edge:
         self.async_calls = AsyncCalls(runtime, self.closing)
         self.running = 0
         self.stopping = False
-
-    @contextmanager
-    def in_flight(self) -> Iterator[None]:
-        """Count an inference call while it runs."""
-        self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1

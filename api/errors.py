@@ -15,6 +15,8 @@ from shared.errors import (
     StoreUnavailable,
 )
 from shared.gateway.failure import failure_of
+from shared.limits.headers import rate_headers
+from shared.limits.limiter import Standing
 
 STATUSES: Mapping[str, int] = {
     "invalid_request": 400,
@@ -80,6 +82,9 @@ def headers_of(error: GatewayError) -> dict[str, str]:
         headers["retry-after"] = str(min(MAX_RETRY_AFTER_S, max(1, math.ceil(wait_s))))
     if isinstance(error, BudgetExceeded) or error.code in {"content_filter", "deadline_exceeded"}:
         headers["x-should-retry"] = "false"
+    if isinstance(error, RateLimitExceeded) and isinstance(error.standing, Standing):
+        for name, value in rate_headers(error.standing):
+            headers[name.decode()] = value.decode()
     if isinstance(error, MethodNotAllowed) and error.allowed:
         headers["allow"] = ", ".join(error.allowed)
     return headers

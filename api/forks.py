@@ -10,7 +10,9 @@ import msgspec
 
 from shared.clock import SystemClock
 from shared.lifeline import lifeline
+from shared.telemetry.folder import retire
 from shared.telemetry.log import get_logger
+from shared.telemetry.metrics import PROCESS_DEATHS
 
 log = get_logger("api")
 
@@ -38,18 +40,22 @@ class _Place(msgspec.Struct, kw_only=True):
             return
         code = os.waitstatus_to_exitcode(status)
         log.error("api.child_died", pid=self.pid, code=code)
+        PROCESS_DEATHS.labels("api").inc()
+        retire(self.pid)
         self.pid = None
         self.due_s = now_s + PAUSE_S
         self.deaths = [at_s for at_s in self.deaths if now_s - at_s < WITHIN_S] + [now_s]
 
 
-def supervise_forks(serve: Callable[[], None], processes: int, *, grace_s: float) -> int:
+def supervise_forks(
+    serve: Callable[[], None], processes: int, *, grace_s: float, on_stop: Callable[[], None]
+) -> int:
     """Keep `processes` forks that call `serve` running until a signal; return the exit code.
 
     A child that dies is replaced a second later. When five die in one place within a minute the
     rest are stopped and the code is 1: the reason stands in their logs. SIGTERM and SIGINT are
-    passed on, each time; what is still alive ten seconds after `grace_s` is killed. The children
-    get a SIGTERM when this process is killed (on Linux).
+    passed on, each time; what is still alive ten seconds after `grace_s` is killed. `on_stop` is
+    called first. The children get a SIGTERM when this process is killed (on Linux).
     """
     clock, signals = SystemClock(), list[int]()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -69,6 +75,7 @@ def supervise_forks(serve: Callable[[], None], processes: int, *, grace_s: float
                     place.pid = _forked(serve, hold)
             _nap()
     finally:
+        on_stop()
         _stop([place.pid for place in places if place.pid is not None], signals, grace_s)
     return 0
 

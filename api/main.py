@@ -2,54 +2,70 @@
 
 import asyncio
 import gc
-import math
 import os
-import signal
+import resource
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 import uvicorn
-from typing_extensions import override
 
 from api.access import AccessLog
 from api.app import create_app
 from api.auth import KeyTable
 from api.edge import Edge
 from api.forks import supervise_forks
+from api.protocol import KEEP_ALIVE_S, Protocol
+from api.server import Ending, Server
+from api.tls import refuse_bad_certificate
 from shared.errors import StoreUnavailable
+from shared.ledger.holds import ProcessHolds, open_holds
 from shared.ledger.keeper import Keeper, SpoolBooks
 from shared.ledger.spool import Spool
 from shared.runtime import Runtime, open_runtime, read_config
 from shared.settings import Settings, load_settings
 from shared.store.gate import refuse_old_schema
 from shared.telemetry.log import configure_logging, get_logger, wants_console
+from shared.telemetry.metrics import DRAINING, REQUESTS_IN_FLIGHT
+from shared.telemetry.tally import watched
 
 log = get_logger("api")
 
-GRACE_S = 25.0
-"""How long open calls may go on after SIGTERM; orchestrators kill at 30 s."""
-LAST_WORDS_S = 1.0
-"""The end of the grace, in which what is still open is told that it will not be finished."""
+ENDING = Ending(delay_s=2.0, grace_s=25.0)
+"""The delay is two looks of an impatient load balancer; orchestrators kill at 30 s in all."""
 
 
 @asynccontextmanager
 async def open_edge(runtime: Runtime) -> AsyncIterator[Edge]:
-    """Open what an API process has beside the Runtime: its spool, key table and access log."""
+    """Open what an API process has beside the Runtime: holds, spool, key table, access log."""
+    async with (
+        open_holds(runtime.store, runtime.config, runtime.owner, runtime.clock) as holds,
+        _opened(runtime, holds) as edge,
+    ):
+        with (
+            watched(REQUESTS_IN_FLIGHT, lambda: edge.running),
+            watched(DRAINING, lambda: edge.stopping),
+        ):
+            yield edge
+
+
+@asynccontextmanager
+async def _opened(runtime: Runtime, holds: ProcessHolds) -> AsyncIterator[Edge]:
     settings = runtime.settings
     spool = Spool(runtime.spool_dir, runtime.owner)
-    keeper = Keeper(spool, runtime.store, runtime.clock)
+    keeper = Keeper(spool, runtime.store, runtime.clock, holds)
     master = None if settings.master_key is None else settings.master_key.reveal()
     keys = KeyTable(
         runtime.config, settings.secret_key.reveal(), master, runtime.store, runtime.clock
     )
-    access = AccessLog(runtime.clock, write=runtime.config.logging.requests)
+    logging = runtime.config.logging
+    access = AccessLog(runtime.clock, write=logging.requests, sample_rate=logging.sample_rate)
     tasks = [
         asyncio.create_task(background) for background in (keeper.run(), keys.run(), access.run())
     ]
     try:
-        yield Edge(runtime, keys, SpoolBooks(spool), access)
+        yield Edge(runtime, keys, SpoolBooks(spool), holds, access)
     finally:
         for task in tasks:
             task.cancel()
@@ -66,53 +82,18 @@ GC_ALLOCATIONS = 10_000
 """Calls leave few cycles behind, and looking for them at Python's 700 costs 8 % of a call."""
 
 
-class Server(uvicorn.Server):
-    """uvicorn that tells readiness first when it is asked to stop, and at last what is open."""
-
-    def __init__(self, config: uvicorn.Config, edge: Edge, *, grace_s: float) -> None:
-        super().__init__(config)
-        self._edge = edge
-        self._grace_s = grace_s
-
-    @override
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stop on SIGTERM and SIGINT, at once on a second one.
-
-        Unlike uvicorn's own this does not raise the signal again afterwards: the spool is still to
-        be flushed then.
-        """
-        loop = asyncio.get_running_loop()
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        for number in numbers:
-            loop.add_signal_handler(number, self._stop)
-        try:
-            yield
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
-
-    def _stop(self) -> None:
-        self.force_exit = self.should_exit
-        self.should_exit = self._edge.stopping = True
-        if self.force_exit:
-            self._edge.closing.come()
-            return
-        wait_s = max(0.0, self._grace_s - LAST_WORDS_S)
-        asyncio.get_running_loop().call_later(wait_s, self._edge.closing.come)
-
-
-async def serve(settings: Settings, listener: socket.socket, *, grace_s: float) -> None:
-    """Serve on an open socket until told to stop.
-
-    Calls may then go on for `grace_s` seconds. In the last of them streams that are still open end
-    with an error event, other calls with `overloaded`.
-    """
-    async with open_runtime(settings, role="api") as runtime, open_edge(runtime) as edge:
-        app = create_app(edge)
+async def serve(
+    settings: Settings, listener: socket.socket, ending: Ending, *, processes: int = 1
+) -> None:
+    """Serve on an open socket, as one of so many processes, until told to stop; end as told."""
+    async with (
+        open_runtime(settings, role="api", processes=processes) as runtime,
+        open_edge(runtime) as edge,
+    ):
+        tls = runtime.config.server.tls
         config = uvicorn.Config(
-            app,
-            http="httptools",
+            create_app(edge),
+            http=Protocol,
             loop="uvloop",
             lifespan="off",  # the edge is opened around the server, not inside it
             log_config=None,
@@ -120,13 +101,16 @@ async def serve(settings: Settings, listener: socket.socket, *, grace_s: float) 
             proxy_headers=False,
             date_header=False,
             server_header=False,
-            timeout_graceful_shutdown=math.ceil(max(grace_s, LAST_WORDS_S)),
+            timeout_keep_alive=KEEP_ALIVE_S,
+            ssl_certfile=None if tls is None else tls.cert_file,
+            ssl_keyfile=None if tls is None else tls.key_file,
         )
-        server = Server(config, edge, grace_s=grace_s)
+        server = Server(config, edge, ending)
         gc.collect()
         gc.freeze()  # what lives from the start is never garbage: shorter collections
         gc.set_threshold(GC_ALLOCATIONS, 50, 50)
-        log.info("api.serving", address=f"http://{_address(listener)}", owner=runtime.owner)
+        scheme = "http" if tls is None else "https"
+        log.info("api.serving", address=f"{scheme}://{_address(listener)}", owner=runtime.owner)
         await server.serve(sockets=[listener])
 
 
@@ -160,9 +144,9 @@ def run(
     host: str | None = None,
     port: int | None = None,
     processes: int = 1,
-    grace_s: float = GRACE_S,
+    ending: Ending = ENDING,
 ) -> int:
-    """Run the API until SIGTERM or SIGINT, then `grace_s` seconds at most; return the exit code.
+    """Run the API until SIGTERM or SIGINT, then to its `ending`; return the exit code.
 
     With several `processes` this one only supervises; 1 tells that its children keep dying.
 
@@ -177,21 +161,35 @@ def run(
         port=settings.port if port is None else port,
     )
     configure_logging(level=settings.log_level, console=wants_console(settings.environment))
-    if processes > 1:  # what no child could mend is told once, by us
-        read_config(settings)
+    _allow_many_connections()
+    # What no child could mend is told once, by us.
+    refuse_bad_certificate(read_config(settings).config.server.tls)
+    if processes > 1:
         refuse_old_schema(settings.database_url)
     listener = listen(settings.host, settings.port)
     if processes > 1:
         return supervise_forks(
-            lambda: run_loop(settings, listener, grace_s=grace_s), processes, grace_s=grace_s
+            lambda: run_loop(settings, listener, ending, processes=processes),
+            processes,
+            grace_s=ending.delay_s + ending.grace_s,
+            on_stop=listener.close,  # callers must not wait in a queue that nobody looks at
         )
-    run_loop(settings, listener, grace_s=grace_s)
+    run_loop(settings, listener, ending)
     return 0
 
 
-def run_loop(settings: Settings, listener: socket.socket, *, grace_s: float) -> None:
+def _allow_many_connections() -> None:
+    """Raise the limit of open files to what we may have: each call takes two sockets."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # macOS calls it unlimited, and refuses that
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def run_loop(
+    settings: Settings, listener: socket.socket, ending: Ending, *, processes: int = 1
+) -> None:
     """Run one process's event loop."""
     import uvloop
 
     with suppress(KeyboardInterrupt):
-        uvloop.run(serve(settings, listener, grace_s=grace_s))
+        uvloop.run(serve(settings, listener, ending, processes=processes))

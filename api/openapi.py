@@ -1,6 +1,7 @@
 """The OpenAPI document: Litestar's, with the raw inference routes written in."""
 
 import html
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Litestar, Router
@@ -8,12 +9,38 @@ from litestar.routes import BaseRoute
 from litestar.types import ControllerRouterHandler
 from typing_extensions import override
 
+from api.call import DEFAULT_TIMEOUT_S
+from api.openapi_schemas import BODIES, ERROR, JOB, JOBS, NEW_JOB, QUERY, content
+
 _ERROR = {
     "description": "An error in OpenAI's shape; `error.code` is stable.",
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    **content({"$ref": "#/components/schemas/Error"}),
 }
 
-_STATUSES = ("400", "401", "404", "413", "429", "502", "503", "504")
+_KEYED = ("400", "401", "403", "503")
+"""What every path under /v1 may answer."""
+_CALL = (*_KEYED, "404", "409", "413", "422", "429", "502", "504")
+
+_STATUSES: Mapping[str, tuple[str, ...]] = {
+    "get_model": ("404",),
+    "create_job": ("404", "413", "429"),
+    "get_job": ("404",),
+    "get_job_result": (*_CALL, "500"),
+    "cancel_job": ("404",),
+    "delete_job": ("404", "409"),
+}
+
+_RESULTS: Mapping[tuple[str, str], dict[str, Any]] = {
+    ("create_job", "202"): content({"$ref": "#/components/schemas/Job"}),
+    ("list_jobs", "200"): content(JOBS),
+    ("get_job", "200"): content({"$ref": "#/components/schemas/Job"}),
+    ("get_job_result", "200"): content({}),
+    ("get_job_result", "202"): content({"$ref": "#/components/schemas/Job"}),
+    ("cancel_job", "200"): content({"$ref": "#/components/schemas/Job"}),
+    ("readyz", "503"): content({"type": "object"}),
+    ("metrics", "200"): content({"type": "string"}, "text/plain"),
+}
+"""Answers that are made of bytes, of which their handlers' types say nothing."""
 
 
 class Unserved(Router):
@@ -31,33 +58,60 @@ class Unserved(Router):
 def schema_of(app: Litestar) -> dict[str, Any]:
     """Return the document of everything that is served."""
     document = app.openapi_schema.to_schema()
-    paths = {path: _secured(path, item) for path, item in document.get("paths", {}).items()}
-    paths["/v1/chat/completions"] = {"post": _inference(_CHAT, "create_chat_completion", "Chat")}
-    paths["/v1/embeddings"] = {"post": _inference(_EMBEDDINGS, "create_embeddings", "Embeddings")}
+    paths = {path: _completed(path, item) for path, item in document.get("paths", {}).items()}
+    for path, schema in BODIES.items():
+        paths[path] = {"post": _inference(path, schema)}
     document["paths"] = dict(sorted(paths.items()))
     components = document.setdefault("components", {})
-    components.setdefault("schemas", {})["Error"] = _ERROR_SCHEMA
+    components.setdefault("schemas", {}).update({"Error": ERROR, "Job": JOB})
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     return document
 
 
-def _secured(path: str, item: dict[str, Any]) -> dict[str, Any]:
-    if not path.startswith("/v1/"):
-        return item
-    return {method: operation | {"security": [{"key": []}]} for method, operation in item.items()}
-
-
-def _inference(schema: dict[str, Any], operation_id: str, title: str) -> dict[str, Any]:
+def _completed(path: str, item: dict[str, Any]) -> dict[str, Any]:
+    """Return a path's operations with what they answer, and the key they want."""
+    keyed = path.startswith("/v1/")
     return {
-        "operationId": operation_id,
-        "summary": f"{title}: OpenAI's own request and answer; unknown fields pass through",
+        method: _answering(operation, keyed=keyed) | ({"security": [{"key": []}]} if keyed else {})
+        for method, operation in item.items()
+    }
+
+
+def _answering(operation: dict[str, Any], *, keyed: bool) -> dict[str, Any]:
+    own_id = operation["operationId"]
+    statuses = (*(_KEYED if keyed else ()), *_STATUSES.get(own_id, ()))
+    responses = {
+        status: response
+        for status, response in operation["responses"].items()
+        if status != "400"  # Litestar's own shape of an error, which is never sent
+    }
+    responses |= dict.fromkeys(sorted(statuses), _ERROR)
+    for (of, status), body in _RESULTS.items():
+        if of == own_id:
+            known = responses.get(status, {"description": "See `GET /v1/jobs/{id}`."})
+            responses[status] = known | body
+    parameters = [
+        parameter | {"schema": QUERY.get((own_id, parameter["name"]), parameter["schema"])}
+        for parameter in operation.get("parameters", [])
+    ]
+    completed = operation | {"responses": responses, "parameters": parameters}
+    if own_id == "create_job":
+        completed["requestBody"] = {"required": True, **content(NEW_JOB)}
+    return completed
+
+
+def _inference(path: str, schema: dict[str, Any]) -> dict[str, Any]:
+    name = path.removeprefix("/v1/").replace("/", "_")
+    return {
+        "operationId": f"create_{name}",
+        "summary": "OpenAI's own request and answer; unknown fields pass through",
         "security": [{"key": []}],
         "parameters": [
             _header("Prefer", "`respond-async`, `respond-async, wait=N`: make it a job"),
-            _header("X-Sluiceway-Timeout", "seconds for the whole chain"),
-            _header("X-Sluiceway-Tags", "`k=v,k=v`"),
+            _header("X-Sluiceway-Timeout", "seconds for the whole chain", _SECONDS),
+            _header("X-Sluiceway-Tags", "`k=v,k=v`", _TAGS),
         ],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "requestBody": {"required": True, **content(schema)},
         "responses": {
             "200": {
                 "description": "The provider's answer; with `stream` server-sent events.",
@@ -66,60 +120,26 @@ def _inference(schema: dict[str, Any], operation_id: str, title: str) -> dict[st
                     "text/event-stream": {"schema": {"type": "string"}},
                 },
             },
-            "202": {"description": "Accepted as a job.", "content": {"application/json": {}}},
-            **dict.fromkeys(_STATUSES, _ERROR),
+            "202": {
+                "description": "Accepted as a job.",
+                **content({"$ref": "#/components/schemas/Job"}),
+            },
+            **dict.fromkeys(_CALL, _ERROR),
         },
     }
 
 
-def _header(name: str, text: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
+_SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": DEFAULT_TIMEOUT_S}
+_TAGS = {"type": "string", "pattern": "^[^=,]{1,64}=[^,]{0,128}(,[^=,]{1,64}=[^,]{0,128})*$"}
 
 
-_ERROR_SCHEMA = {
-    "type": "object",
-    "properties": {
-        "error": {
-            "type": "object",
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "code": {"type": ["string", "null"]},
-                "attempts": {"type": "array", "items": {"type": "object"}},
-            },
-            "required": ["message", "type", "param", "code"],
-        }
-    },
-    "required": ["error"],
-}
-
-_CHAT = {
-    "type": "object",
-    "required": ["model", "messages"],
-    "properties": {
-        "model": {"type": "string"},
-        "messages": {"type": "array", "minItems": 1, "items": {"type": "object"}},
-        "stream": {"type": "boolean"},
-        "stream_options": {
-            "type": "object",
-            "properties": {"include_usage": {"type": "boolean"}},
-        },
-        "max_completion_tokens": {"type": "integer"},
-        "tools": {"type": "array", "items": {"type": "object"}},
-    },
-}
-
-_EMBEDDINGS = {
-    "type": "object",
-    "required": ["model", "input"],
-    "properties": {
-        "model": {"type": "string"},
-        "input": {},
-        "encoding_format": {"enum": ["float", "base64"]},
-        "dimensions": {"type": "integer"},
-    },
-}
+def _header(name: str, text: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "description": text,
+        "schema": schema or {"type": "string"},
+    }
 
 
 def page_of(document: dict[str, Any]) -> str:

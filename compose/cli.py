@@ -1,7 +1,6 @@
 """The `sluiceway` command. Every command imports what it needs when it runs."""
 
 import os
-import tempfile
 from pathlib import Path
 
 import click
@@ -9,7 +8,7 @@ import click
 from compose.admin import keys
 from compose.console import Plain, counted, say, stop
 from shared.config.mistakes import ConfigError
-from shared.settings import DEFAULT_CONFIG, Settings, load_settings
+from shared.settings import DEFAULT_CONFIGS, Settings, default_config, load_settings
 
 
 def _version() -> str:
@@ -49,29 +48,59 @@ main.add_command(keys)
 def check_config(file: Path | None) -> None:
     """List every mistake in the config FILE, or print what it comes to.
 
-    Without FILE it is the one in SLUICEWAY_CONFIG, else ./sluiceway.yaml. The effective config goes
-    to stdout without secrets; notes, warnings and mistakes go to stderr. Exit code 2: mistakes.
+    Without FILE it is the one in SLUICEWAY_CONFIG, else ./sluiceway.yaml; with SLUICEWAY_ENV=NAME
+    the file sluiceway.NAME.yaml beside it is laid over it. The effective config goes to stdout
+    without secrets; which files were read, notes, warnings and mistakes go to stderr. Exit code 2:
+    mistakes.
     """
     from shared.config.load import load_config
     from shared.config.not_yet import not_yet
     from shared.config.redact import redacted
     from shared.providers.registry import kinds
 
-    path = file or Path(os.environ.get("SLUICEWAY_CONFIG") or DEFAULT_CONFIG)
+    path = file or _config_file()
     if not path.is_file():
         stop((), f"no config file at {path}; name one or set SLUICEWAY_CONFIG")
     try:
         loaded = load_config(path, os.environ, kinds())
     except ConfigError as error:
-        lines = (
-            ": ".join(part for part in (f"{path}:{one.line}", one.path, one.message) if part)
-            for one in error.mistakes
-        )
-        stop(lines, f"{counted(len(error.mistakes), 'mistake')} in {path}")
+        _say_overlay(path)
+        stop(map(str, error.mistakes), f"{counted(len(error.mistakes), 'mistake')} in {path}")
+    say("read", map(str, loaded.files))
     say("note", loaded.notes)
     say("warning", not_yet(loaded.config))
     click.echo(redacted(loaded.config), nl=False)
     click.echo(f"{path} is fine", err=True)
+
+
+def _config_file() -> Path:
+    named = os.environ.get("SLUICEWAY_CONFIG")
+    return Path(named) if named else default_config() or DEFAULT_CONFIGS[0]
+
+
+def _say_overlay(path: Path) -> None:
+    """Tell who checks an overlay by itself how it is meant to be checked."""
+    from shared.config.files import overlay_of
+
+    found = overlay_of(path)
+    if found is not None:
+        base, name = found
+        how = f"SLUICEWAY_ENV={name} sluiceway check-config {base}"
+        say("note", [f"{path.name} looks like an overlay of {base.name}; to check both: {how}"])
+
+
+@main.command("config-schema")
+@click.option("--overlay", is_flag=True, help="That of a sluiceway.NAME.yaml for SLUICEWAY_ENV.")
+def config_schema(*, overlay: bool) -> None:
+    """Print the JSON Schema of the config file, for editors.
+
+    An editor that knows YAML schemas then completes and checks the file. Name the printed file in
+    its first line: `# yaml-language-server: $schema=sluiceway.schema.json`
+    """
+    from shared.config.schema import schema_text
+    from shared.providers.registry import kinds
+
+    click.echo(schema_text(kinds(), overlay=overlay), nl=False)
 
 
 @main.command()
@@ -99,6 +128,11 @@ def migrate(*, check: bool) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (SLUICEWAY_PORT).")
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True)
 @click.option("--grace", type=click.FloatRange(0, 3600), help="Seconds to end calls when stopped.")
+@click.option(
+    "--stop-delay",
+    type=click.FloatRange(0, 600),
+    help="Seconds before that in which /readyz says 503 and callers are still let in.",
+)
 @click.pass_context
 def api(
     context: click.Context,
@@ -106,20 +140,20 @@ def api(
     port: int | None,
     processes: int,
     grace: float | None,
+    stop_delay: float | None,
 ) -> None:
     """Serve the HTTP API."""
-    if processes > 1:
-        _share_metrics(context)
+    _share_metrics(context, processes)
     settings = _started()
-    from api.main import GRACE_S, run
+    from api.main import ENDING, run
+    from api.server import Ending
 
+    ending = Ending(
+        delay_s=ENDING.delay_s if stop_delay is None else stop_delay,
+        grace_s=ENDING.grace_s if grace is None else grace,
+    )
     try:
-        code = run(
-            host=host,
-            port=port,
-            processes=processes,
-            grace_s=GRACE_S if grace is None else grace,
-        )
+        code = run(host=host, port=port, processes=processes, ending=ending)
     except OSError as error:
         where = f"{host or settings.host}:{settings.port if port is None else port}"
         stop((), f"cannot listen on {where}: {error.strerror or error}; try --port", code=1)
@@ -130,8 +164,10 @@ def api(
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True)
 @click.option("--slots", type=click.IntRange(1, 100_000), help="Calls at once, per process.")
 @click.option("--grace", type=click.FloatRange(0, 3600), help="Seconds to end calls when stopped.")
-def worker(processes: int, slots: int | None, grace: float | None) -> None:
+@click.pass_context
+def worker(context: click.Context, processes: int, slots: int | None, grace: float | None) -> None:
     """Run jobs and deliver webhooks."""
+    _share_metrics(context, processes)
     _started()
     from workers.main import GRACE_S, SLOTS, run
 
@@ -144,8 +180,10 @@ def worker(processes: int, slots: int | None, grace: float | None) -> None:
 
 
 @main.command()
-def scheduler() -> None:
+@click.pass_context
+def scheduler(context: click.Context) -> None:
     """Close spend windows, expire jobs, ring for what is due."""
+    _share_metrics(context, 1)
     _started()
     from scheduler.main import run
 
@@ -193,15 +231,15 @@ def _started() -> Settings:
     return settings
 
 
-def _share_metrics(context: click.Context) -> None:
-    """Have the processes to come keep their numbers where each of them can add them up.
+def _share_metrics(context: click.Context, processes: int) -> None:
+    """Have several processes keep their numbers where each of them can add them up.
 
     Must come before anything imports prometheus-client, which looks for the variable only then.
     """
-    variable = "PROMETHEUS_MULTIPROC_DIR"
-    if variable not in os.environ:
-        folder = tempfile.TemporaryDirectory(prefix="sluiceway-metrics-")
-        os.environ[variable] = context.with_resource(folder)
+    from shared.telemetry.folder import VARIABLE, shared_folder
+
+    if processes > 1 or os.environ.get(VARIABLE):
+        context.with_resource(shared_folder())
 
 
 if __name__ == "__main__":

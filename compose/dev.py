@@ -25,9 +25,10 @@ from shared.config.load import Loaded, load_config
 from shared.config.model import Config
 from shared.config.not_yet import not_yet
 from shared.providers.registry import kinds
-from shared.settings import DEFAULT_CONFIG
+from shared.settings import default_config
+from shared.telemetry.folder import VARIABLE
 
-KEPT = frozenset({"SLUICEWAY_CONFIG", "SLUICEWAY_HOST", "SLUICEWAY_LOG_LEVEL"})
+KEPT = frozenset({"SLUICEWAY_CONFIG", "SLUICEWAY_ENV", "SLUICEWAY_HOST", "SLUICEWAY_LOG_LEVEL"})
 """Settings that the stack takes from its environment; all others are its own."""
 
 GRACE = "--grace=5"
@@ -142,7 +143,8 @@ async def _prepared(
     given = _given_config(order, env)
     text = generated(await discover(env), keys) if given is None else effective(given, env, keys)
     write_private(folder.config, text)
-    loaded = load_config(folder.config, env, kinds())
+    # The copy has the overlay in it already, and none beside it.
+    loaded = load_config(folder.config, {**env, "SLUICEWAY_ENV": ""}, kinds())
     applied = await asyncio.to_thread(migrate, folder.database_url)
     terminal.step("database", f"SQLite, {'migrated' if applied else 'up to date'}")
     _tell_config(terminal, loaded, given)
@@ -158,7 +160,7 @@ def _given_config(order: Order, env: Mapping[str, str]) -> Path | None:
         if not Path(named).is_file():
             raise CannotStart(f"no config file at {named}, which SLUICEWAY_CONFIG names")
         return Path(named)
-    return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
+    return default_config()
 
 
 def _tell_config(terminal: Terminal, loaded: Loaded, given: Path | None) -> None:
@@ -206,7 +208,7 @@ def _stack(
 
     return Stack(
         [
-            child("api", sluiceway_command("api", GRACE)),
+            child("api", sluiceway_command("api", GRACE, "--stop-delay=0")),
             child("worker", sluiceway_command("worker", GRACE)),
             child("scheduler", sluiceway_command("scheduler")),
         ],
@@ -221,6 +223,7 @@ def _settings(site: Site, redis: RedisPlan | None, env: Mapping[str, str]) -> di
     """Return the environment of the processes."""
     folder = site.folder
     kept = {name: value for name, value in env.items() if not name.startswith("SLUICEWAY_")}
+    kept[VARIABLE] = str(folder.path / "metrics")  # so that the API shows those of all three
     ours = {
         "CONFIG": str(folder.config),
         "DATA_DIR": str(folder.path),

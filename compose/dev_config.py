@@ -50,14 +50,15 @@ def generated(found: tuple[Found, ...], keys: DevKeys) -> str:
 
 
 def effective(path: Path, env: Mapping[str, str], keys: DevKeys) -> str:
-    """Return the text of a given file with what dev adds to it.
+    """Return the text of a given file, its overlay in it, with what dev adds to it.
 
     Raises:
         ConfigError: the given file is wrong; the lines are its own.
     """
-    config = load_config(path, env, kinds()).config
-    origin = _HEAD.format(origin=f" from {path.name}")
-    return origin + tree_text(_with_additions(read_tree(path), config, keys))
+    loaded = load_config(path, env, kinds())
+    names = " and ".join(file.name for file in loaded.files)
+    origin = _HEAD.format(origin=f" from {names}")
+    return origin + tree_text(_with_additions(read_tree(path, env), loaded.config, keys))
 
 
 def tour_model(config: Config) -> str:
@@ -86,6 +87,7 @@ def _with_additions(tree: Tree, config: Config, keys: DevKeys) -> Tree:
     more = [one for one in LOOPBACK if one not in config.webhooks.allow_networks]
     return {
         **_with_mock(tree, config),
+        **_without_tls(tree),
         "tenants": _tenants(tree, config, keys),
         "webhooks": {**webhooks, "allow_networks": [*allowed, *more]},
     }
@@ -103,6 +105,12 @@ def _with_mock(tree: Tree, config: Config) -> Tree:
     if MOCK not in taken:
         routes = [*routes, _route(MOCK, MOCK, "mock-1") | {"price": dict(MOCK_PRICE)}]
     return {**tree, "providers": providers, "routes": routes}
+
+
+def _without_tls(tree: Tree) -> Tree:
+    """Return the server's keys without certificates: what stays on this machine needs none."""
+    server = _mapping(tree, "server")
+    return {"server": {key: server[key] for key in server if key != "tls"}} if server else {}
 
 
 def _tenants(tree: Tree, config: Config, keys: DevKeys) -> list[Tree]:

@@ -3,11 +3,15 @@
 `off` stays `off` and `2.50` stays `2.50`; quotes stay quotes. Comments are lost.
 """
 
-import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from shared.config.files import read_files
+from shared.config.mistakes import Mistakes
+from shared.config.source import Branch, Items, Leaf, Node
 
 
 class Plain(str):
@@ -16,16 +20,8 @@ class Plain(str):
     __slots__ = ()
 
 
-class _Loader(yaml.SafeLoader):
-    pass
-
-
 class _Dumper(yaml.SafeDumper):
     pass
-
-
-def _scalar(_loader: _Loader, node: yaml.ScalarNode) -> str:
-    return Plain(node.value) if node.style is None else str(node.value)
 
 
 def _plain(dumper: _Dumper, text: Plain) -> yaml.ScalarNode:
@@ -34,18 +30,23 @@ def _plain(dumper: _Dumper, text: Plain) -> yaml.ScalarNode:
     return dumper.represent_scalar(tag, str(text))
 
 
-for _kind in ("str", "int", "float", "bool", "null", "timestamp"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _scalar)
 _Dumper.add_representer(Plain, _plain)
 
 
-def read_tree(path: Path) -> dict[str, Any]:
-    """Return the tree of a YAML or TOML file that is known to be well formed."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".toml":
-        return tomllib.loads(text, parse_float=Plain)
-    tree = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    return tree if isinstance(tree, dict) else {}
+def read_tree(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
+    """Return the tree of a YAML or TOML file that is known to be good, its overlay in it."""
+    root, _ = read_files(path, env, Mistakes())
+    return {entry.name: _found(entry.value) for entry in root.entries}
+
+
+def _found(node: Node) -> object:
+    match node:
+        case Branch():
+            return {entry.name: _found(entry.value) for entry in node.entries}
+        case Items():
+            return [_found(item) for item in node.items]
+        case Leaf():
+            return Plain(node.text) if node.plain else node.text
 
 
 def tree_text(tree: dict[str, Any]) -> str:

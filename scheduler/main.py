@@ -32,6 +32,7 @@ from shared.queue.bell import Bell
 from shared.runtime import Runtime, open_runtime
 from shared.settings import load_settings
 from shared.store.engine import Store
+from shared.telemetry.endpoint import Readiness, operations, readiness
 from shared.telemetry.log import configure_logging, get_logger, wants_console
 from shared.telemetry.metrics import SCHEDULER_TICKS
 
@@ -132,8 +133,14 @@ async def _main() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_runtime(load_settings(os.environ), role="scheduler") as runtime:
-        await serve(runtime, stop)
+    settings = load_settings(os.environ)
+    async with open_runtime(settings, role="scheduler") as runtime:
+
+        async def ready() -> Readiness:
+            return await readiness(runtime.store.ping, stopping=stop.is_set())
+
+        async with operations(settings.host, settings.metrics_port, ready):
+            await serve(runtime, stop)
 
 
 def run() -> int:

@@ -26,6 +26,7 @@ SCHEDULE = (
     Row(id="ring_due_deliveries", every_s=2.0, task=tasks.ring_due_deliveries),
     Row(id="ring_waiting_jobs", every_s=5.0, task=tasks.ring_waiting_jobs),
     Row(id="expire_jobs", every_s=5.0, task=tasks.expire_jobs),
+    Row(id="release_grants", every_s=10.0, task=tasks.release_grants),
     Row(id="close_hours", every_s=60.0, task=tasks.close_hours),
 )
 """The whole timetable."""

@@ -7,6 +7,8 @@ from shared.ids import IdMaker
 from shared.jobs.expire import AT_ONCE, expire_waiting
 from shared.queue.bell import Bell
 from shared.queue.tasks import CLASSES, DELIVERIES, jobs_topic
+from shared.store.budgets import AT_ONCE as GRANTS_AT_ONCE
+from shared.store.budgets import release_expired
 from shared.store.claims import release_due
 from shared.store.engine import Store
 from shared.store.jobs import queue_depths
@@ -57,4 +59,18 @@ async def expire_jobs(store: Store, bell: Bell, ids: IdMaker) -> int:
         ended = await expire_waiting(store, bell, ids)
         count += ended
         if ended < AT_ONCE:
+            return count
+
+
+async def release_grants(store: Store, _bell: Bell, _ids: IdMaker) -> int:
+    """Take back the grants that nobody has renewed for longer than a call lasts; return how many.
+
+    Their processes died with their spools: what replays a spool takes its grants back at once.
+    """
+    count = 0
+    while True:
+        async with store.write() as tx:
+            released = await release_expired(tx)
+        count += released
+        if released < GRANTS_AT_ONCE:
             return count

@@ -106,13 +106,26 @@ class RequestTooLarge(CallerError):
 
 
 class RateLimitExceeded(CallerError):
-    """A rate or concurrency limit of ours; may pass after `retry_after_s` seconds."""
+    """A rate or concurrency limit of ours; may pass after `retry_after_s` seconds.
+
+    `limit_source` names the limit (`tenant:acme/rpm`), empty where several or none can be named.
+    `standing` is the limiter's, for the `x-ratelimit-*` headers; None when there is none.
+    """
 
     code = "rate_limit_exceeded"
 
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float,
+        limit_source: str = "",
+        standing: object | None = None,
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.limit_source = limit_source
+        self.standing = standing
 
 
 class QueueFull(CallerError):

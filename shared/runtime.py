@@ -14,10 +14,14 @@ from shared.clock import Clock, SystemClock
 from shared.config.load import Loaded, load_config
 from shared.config.model import Config
 from shared.errors import StoreUnavailable
+from shared.gateway.admission import Admission
 from shared.gateway.catalog import Catalog
 from shared.gateway.runner import Kit
 from shared.gateway.service import Gateway
 from shared.ids import IdMaker, new_id
+from shared.limits.limiter import Limiter
+from shared.limits.scopes import ScopeBook
+from shared.limits.wiring import open_limiter
 from shared.providers.exchange import Transport
 from shared.providers.registry import kinds
 from shared.providers.wiring import open_transport
@@ -28,6 +32,7 @@ from shared.settings import Settings
 from shared.store.engine import Store, open_store
 from shared.store.keys import ensure_tenant
 from shared.telemetry.log import get_logger
+from shared.telemetry.reporting import reporting
 from shared.webhooks.signature import new_secret
 
 log = get_logger("runtime")
@@ -47,6 +52,7 @@ class Runtime:
     clock: Clock
     ids: IdMaker
     store: Store
+    limiter: Limiter
     transport: Transport
     gateway: Gateway
     bell: Bell
@@ -84,10 +90,13 @@ def read_config(settings: Settings, env: Mapping[str, str] = os.environ) -> Load
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings, *, role: Role) -> AsyncIterator[Runtime]:
+async def open_runtime(
+    settings: Settings, *, role: Role, processes: int = 1
+) -> AsyncIterator[Runtime]:
     """Open everything around a process's life, and close it in reverse.
 
-    A database that is away does not stop the start: what needs it says so until it is back.
+    A database that is away does not stop the start: what needs it says so until it is back. Of so
+    many `processes` this is one; they share the limits where no Redis counts for them.
 
     Raises:
         ConfigError: the config file is wrong.
@@ -96,14 +105,29 @@ async def open_runtime(settings: Settings, *, role: Role) -> AsyncIterator[Runti
     config = read_config(settings).config
     clock = SystemClock()
     async with AsyncExitStack() as opened:
+        await opened.enter_async_context(reporting(role, clock))
         store = await open_store(settings.database_url)
         opened.push_async_callback(store.close)
         await _check_schema(store)
         transport = await opened.enter_async_context(open_transport(clock))
         bell = _bell(settings)
         opened.push_async_callback(bell.aclose)
+        owner = owner_id(role, settings)
+        limiter = await opened.enter_async_context(
+            open_limiter(
+                settings.redis_url,
+                owner=owner,
+                policy=config.policies.redis_down.limits,
+                clock=clock,
+                processes=processes,
+            )
+        )
         kit = Kit(
-            catalog=Catalog(config, clock.now()), transport=transport, clock=clock, ids=new_id
+            catalog=Catalog(config, clock.now()),
+            transport=transport,
+            clock=clock,
+            ids=new_id,
+            admission=Admission(limiter, ScopeBook(config), clock, new_id),
         )
         sealer = Sealer(settings.secret_key.reveal())
         tenants = asyncio.create_task(_ensure_tenants(store, config, sealer, clock))
@@ -111,10 +135,11 @@ async def open_runtime(settings: Settings, *, role: Role) -> AsyncIterator[Runti
         yield Runtime(
             settings=settings,
             config=config,
-            owner=owner_id(role, settings),
+            owner=owner,
             clock=clock,
             ids=new_id,
             store=store,
+            limiter=limiter,
             transport=transport,
             gateway=Gateway(kit, random.random),  # noqa: TID251 (the root hands it out)
             bell=bell,

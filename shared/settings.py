@@ -24,7 +24,8 @@ LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 UrlCheck = Callable[[str], str | None]
 """Returns why the URL cannot be used, or None; may raise ValueError."""
 
-DEFAULT_CONFIG = Path("sluiceway.yaml")
+DEFAULT_CONFIGS = (Path("sluiceway.yaml"), Path("sluiceway.yml"), Path("sluiceway.toml"))
+"""The config file of a process that is not told of one: the first that is there."""
 SECRET_KEY_FILE = "secret.key"  # noqa: S105 (a file's name)
 _LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
@@ -77,6 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     master_key: Secret | None = None
     host: str = "127.0.0.1"
     port: int = 8080
+    metrics_port: int | None = None
     log_level: LogLevel = "info"
     environment: Environment = "production"
     process_id: str | None = None
@@ -101,6 +103,7 @@ class SettingsError(Exception):
 
 VARIABLES: dict[str, str] = {
     "SLUICEWAY_CONFIG": "Path of the config file.",
+    "SLUICEWAY_ENV": "Name of the overlay that is laid over the config file.",
     "SLUICEWAY_DATA_DIR": "Folder of the spool, the SQLite file and generated keys.",
     "SLUICEWAY_DATABASE_URL": "Where jobs, money and keys live.",
     "SLUICEWAY_REDIS_URL": "The fast lane.",
@@ -111,6 +114,7 @@ VARIABLES: dict[str, str] = {
     "SLUICEWAY_MASTER_KEY": "The key of the admin API.",
     "SLUICEWAY_HOST": "Address the API listens on.",
     "SLUICEWAY_PORT": "Port the API listens on.",
+    "SLUICEWAY_METRICS_PORT": "Port of /metrics and probes of a worker or scheduler.",
     "SLUICEWAY_LOG_LEVEL": "Least severe log line written.",
     "SLUICEWAY_ENVIRONMENT": "`dev` opens /docs and colours logs.",
     "SLUICEWAY_PROCESS_ID": "Owner id of the process's leases; set by a supervisor.",
@@ -143,6 +147,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         master_key=reader.secret("MASTER_KEY"),
         host=reader.text("HOST") or "127.0.0.1",
         port=reader.port(),
+        metrics_port=reader.metrics_port(),
         log_level=cast("LogLevel", reader.choice("LOG_LEVEL", _LOG_LEVELS, "info")),
         environment=cast(
             "Environment", reader.choice("ENVIRONMENT", ("dev", "production"), "production")
@@ -154,6 +159,11 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         raise SettingsError(tuple(reader.mistakes))
     notes = (*reader.notes, *key_notes, *_degraded(found))
     return msgspec.structs.replace(found, secret_key=key, notes=notes)
+
+
+def default_config() -> Path | None:
+    """Return the config file in the working directory, if there is one."""
+    return next((path for path in DEFAULT_CONFIGS if path.is_file()), None)
 
 
 def url_without_password(url: str) -> str:
@@ -186,7 +196,10 @@ class _Reader:
     def config_path(self) -> Path | None:
         given = self.text("CONFIG")
         if given is None:
-            return DEFAULT_CONFIG.absolute() if DEFAULT_CONFIG.is_file() else None
+            found = default_config()
+            if found is None and self.text("ENV") is not None:
+                self.wrong("ENV", "there is no config file that it could change: SLUICEWAY_CONFIG")
+            return None if found is None else found.absolute()
         path = Path(given).expanduser().absolute()
         if not path.is_file():
             self.wrong("CONFIG", f"no file at {given}")
@@ -212,6 +225,15 @@ class _Reader:
         if not (value.isascii() and value.isdigit() and int(value) <= _MAX_PORT):
             self.wrong("PORT", f'must be a whole number from 0 to {_MAX_PORT}, not "{value}"')
             return 8080
+        return int(value)
+
+    def metrics_port(self) -> int | None:
+        value = self.text("METRICS_PORT")
+        if value is None:
+            return None
+        if not (value.isascii() and value.isdigit() and int(value) <= _MAX_PORT):
+            self.wrong("METRICS_PORT", f"must be a whole number from 0 to {_MAX_PORT}")
+            return None
         return int(value)
 
     def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:

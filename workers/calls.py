@@ -8,6 +8,7 @@ from shared.gateway.service import Gateway
 from shared.identity import Principal, file_key_id
 from shared.jobs.run import Reply
 from shared.ledger.books import Books
+from shared.ledger.holds import Holds
 from shared.store.engine import Store
 from shared.store.keys import list_keys
 from shared.store.records import JobRow
@@ -25,7 +26,9 @@ class GatewayCall:
             for key in tenant.keys
         }
 
-    async def __call__(self, job: JobRow, *, deadline: Deadline, books: Books) -> Reply:
+    async def __call__(
+        self, job: JobRow, *, deadline: Deadline, books: Books, holds: Holds
+    ) -> Reply:
         """Return the answer; raises what `Gateway.complete` raises."""
         request = whole(parse_request(job.endpoint, job.body))
         # Scopes matter only where a provider is addressed by name; the row need not be read else.
@@ -35,6 +38,7 @@ class GatewayCall:
             request,
             deadline=deadline,
             books=books,
+            holds=holds,
             context=CallContext(
                 request_id=job.request_id,
                 job_id=job.id,

@@ -10,11 +10,15 @@ import msgspec
 import uvloop
 
 from shared.gateway.failure import failure_of
+from shared.jobs.holds import job_holds
 from shared.jobs.run import Desk
 from shared.queue.tasks import DELIVERIES
 from shared.runtime import Runtime, open_runtime
 from shared.settings import load_settings
+from shared.telemetry.endpoint import Readiness, operations, operations_thread, readiness
 from shared.telemetry.log import configure_logging, get_logger, wants_console
+from shared.telemetry.metrics import DRAINING
+from shared.telemetry.tally import watched
 from shared.webhooks.egress import networks
 from workers.calls import GatewayCall
 from workers.deliveries import Courier, Route
@@ -104,6 +108,7 @@ def _desk(runtime: Runtime) -> Desk:
         store=runtime.store,
         bell=runtime.bell,
         call=GatewayCall(runtime.gateway, runtime.store, runtime.config),
+        holds=job_holds(runtime.store, runtime.config, runtime.clock),
         describe=failure_of,
         clock=runtime.clock,
         ids=runtime.ids,
@@ -127,7 +132,17 @@ async def _main(*, slots: int, grace_s: float) -> None:
     stopping = Stopping.by_signal(asyncio.get_running_loop())
     settings = load_settings(os.environ)
     async with open_runtime(settings, role="worker") as runtime:
-        await serve(runtime, stopping, slots=slots, grace_s=grace_s)
+
+        async def ready() -> Readiness:
+            return await readiness(runtime.store.ping, stopping=stopping.soon.is_set())
+
+        async with operations(settings.host, settings.metrics_port, ready):
+            with watched(DRAINING, stopping.soon.is_set):
+                await serve(runtime, stopping, slots=slots, grace_s=grace_s)
+
+
+async def _supervising() -> Readiness:
+    return Readiness(ready=True, facts={"status": "ok"})
 
 
 def run(*, slots: int = SLOTS, processes: int = 1, grace_s: float = GRACE_S) -> int:
@@ -141,11 +156,12 @@ def run(*, slots: int = SLOTS, processes: int = 1, grace_s: float = GRACE_S) -> 
     settings = load_settings(os.environ)
     configure_logging(level=settings.log_level, console=wants_console(settings.environment))
     if processes > 1:
-        return supervise(
-            processes,
-            ("worker", f"--slots={slots}", f"--grace={grace_s:g}"),
-            grace_s=grace_s,
-            database_url=settings.database_url,
-        )
+        with operations_thread(settings.host, settings.metrics_port, _supervising):
+            return supervise(
+                processes,
+                ("worker", f"--slots={slots}", f"--grace={grace_s:g}"),
+                grace_s=grace_s,
+                database_url=settings.database_url,
+            )
     uvloop.run(_main(slots=slots, grace_s=grace_s))
     return 0

@@ -16,7 +16,9 @@ from shared.lifeline import lifeline
 from shared.store.claims import release_owner
 from shared.store.engine import open_store
 from shared.store.gate import refuse_old_schema
+from shared.telemetry.folder import retire
 from shared.telemetry.log import get_logger
+from shared.telemetry.metrics import PROCESS_DEATHS
 
 LOOK_S = 0.2
 CLOSING_S = 10.0
@@ -64,6 +66,8 @@ def supervise(
             dead = [child for child in children if child.process.poll() is not None]
             for child in dead:
                 log.warning("worker.died", owner=child.owner, code=child.process.returncode)
+                PROCESS_DEATHS.labels("worker").inc()
+                retire(child.process.pid)
                 release_leases(database_url, child.owner)
                 children[children.index(child)] = _start(arguments, hold)
             pause_s = MOST_OFTEN_S if dead else LOOK_S
@@ -98,7 +102,8 @@ def _start(arguments: Sequence[str], hold: Callable[[], None]) -> _Child:
     process = subprocess.Popen(  # noqa: S603 (our own program)
         # -P: the caller's folder, where another `api/` may lie, stays off the import path.
         [sys.executable, "-P", "-m", "compose.cli", *arguments],
-        env={**os.environ, "SLUICEWAY_PROCESS_ID": owner},
+        # Their supervisor answers for all of them on the one port there is.
+        env={**os.environ, "SLUICEWAY_PROCESS_ID": owner, "SLUICEWAY_METRICS_PORT": ""},
         start_new_session=True,  # a Ctrl-C must reach it once, through us
         preexec_fn=hold,  # noqa: PLW1509 (it calls the kernel, no more)
     )

@@ -20,7 +20,8 @@ from shared.telemetry.metrics import JOB_WAIT_SECONDS, JOBS_RUNNING
 CLAIM_AT_ONCE = 8
 """Jobs per claim: few, so that the classes' shares hold and the transaction is short."""
 
-LONGEST_PAUSE_S = 5.0
+LONGEST_PAUSE_S = 2.0
+"""Between looks at a database that is away; jobs run again so soon after it is back."""
 
 log = get_logger(__name__)
 

@@ -11,6 +11,14 @@ from api.edge import Edge
 from api.openapi import page_of, schema_of
 from shared.errors import InvalidApiKey
 
+GUARDS = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+}
+"""The page runs no script, loads nothing and stands in nobody's frame."""
+
 
 @get("/openapi.json", include_in_schema=False)
 async def openapi(edge: NamedDependency[Edge], request: AnyRequest) -> dict[str, Any]:
@@ -23,7 +31,8 @@ async def openapi(edge: NamedDependency[Edge], request: AnyRequest) -> dict[str,
 async def docs(edge: NamedDependency[Edge], request: AnyRequest) -> Response[str]:
     """Return the same as a page that needs nothing from elsewhere."""
     _check(edge, request)
-    return Response(page_of(schema_of(request.app)), media_type=MediaType.HTML)
+    page = page_of(schema_of(request.app))
+    return Response(page, media_type=MediaType.HTML, headers=GUARDS)
 
 
 def _check(edge: Edge, request: AnyRequest) -> None:

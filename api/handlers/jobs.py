@@ -7,11 +7,13 @@ from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from api.asgi import AnyRequest, check_json, read_body, while_connected
+from api.asgi import AnyRequest, check_json, read_body
 from api.async_calls import result_of
 from api.auth import header_map
 from api.call import books_id, tags, text_header
+from api.connection import while_connected
 from api.edge import Edge
+from api.in_time import in_time
 from api.request_id import REQUEST_ID
 from shared.errors import CallerError, Conflict, InvalidRequest
 from shared.gateway.parse import ENDPOINTS, named, parse_request, whole
@@ -73,8 +75,9 @@ async def create_job(
         or call.head.user
         or text_header(headers, b"x-sluiceway-user"),
     )
-    row = await edge.async_calls.accept(principal, order)
-    shown = await edge.async_calls.shown(row)
+    async with in_time(edge.clock):
+        row = await edge.async_calls.accept(principal, order)
+        shown = await edge.async_calls.shown(row)
     return _json(shown, status=202, headers={"location": f"/v1/jobs/{row.id}"})
 
 
@@ -93,9 +96,12 @@ async def list_own_jobs(
     """
     if status is not None and status not in STATES:
         raise InvalidRequest(f"status must be one of {', '.join(sorted(STATES))}.", param="status")
-    async with edge.runtime.store.read() as tx:
-        rows = await list_jobs(tx, principal.tenant_id, limit=limit + 1, after=after, status=status)
-    page = [await edge.async_calls.shown(row) for row in rows[:limit]]
+    async with in_time(edge.clock):
+        async with edge.runtime.store.read() as tx:
+            rows = await list_jobs(
+                tx, principal.tenant_id, limit=limit + 1, after=after, status=status
+            )
+        page = [await edge.async_calls.shown(row) for row in rows[:limit]]
     return _json(
         {
             "object": "list",
@@ -118,10 +124,10 @@ async def get_own_job(
     """Return the job, after at most `wait` seconds or as soon as it is final."""
     if wait:
         async with while_connected(request.receive):
-            row = await edge.async_calls.settled(principal.tenant_id, job_id, wait)
-    else:
+            await edge.async_calls.settled(principal.tenant_id, job_id, wait)
+    async with in_time(edge.clock):
         row = await edge.async_calls.row(principal.tenant_id, job_id)
-    return _json(await edge.async_calls.shown(row))
+        return _json(await edge.async_calls.shown(row))
 
 
 @get("/v1/jobs/{job_id:str}/result", operation_id="get_job_result", summary="A job's answer")
@@ -129,9 +135,10 @@ async def get_result(
     edge: NamedDependency[Edge], principal: NamedDependency[Principal], job_id: FromPath[str]
 ) -> Response[bytes]:
     """Return 202 and the job while it is open; then what the sync call would have answered."""
-    row = await edge.async_calls.row(principal.tenant_id, job_id)
-    if row.status not in FINAL:
-        return _json(await edge.async_calls.shown(row), status=202)
+    async with in_time(edge.clock):
+        row = await edge.async_calls.row(principal.tenant_id, job_id)
+        if row.status not in FINAL:
+            return _json(await edge.async_calls.shown(row), status=202)
     status, body, headers = result_of(row)
     shown = {name.decode(): value.decode() for name, value in headers}
     return Response(body, status_code=status, headers=shown, media_type="application/json")
@@ -148,10 +155,11 @@ async def cancel_job(
 ) -> Response[bytes]:
     """Cancel a job; asking twice changes nothing. A running one is `cancelling` for a moment."""
     runtime = edge.runtime
-    row = await cancel(
-        runtime.store, runtime.bell, runtime.ids, tenant_id=principal.tenant_id, job_id=job_id
-    )
-    return _json(await edge.async_calls.shown(row))
+    async with in_time(edge.clock):
+        row = await cancel(
+            runtime.store, runtime.bell, runtime.ids, tenant_id=principal.tenant_id, job_id=job_id
+        )
+        return _json(await edge.async_calls.shown(row))
 
 
 @delete("/v1/jobs/{job_id:str}", operation_id="delete_job", summary="Delete a job", status_code=200)
@@ -163,11 +171,12 @@ async def delete_own_job(
     Raises:
         Conflict: it is still open; cancel it first.
     """
-    row = await edge.async_calls.row(principal.tenant_id, job_id)
-    if row.status not in FINAL:
-        raise Conflict(f"Job '{job_id}' is {row.status}; cancel it before deleting it.")
-    async with edge.runtime.store.write() as tx:
-        await delete_job(tx, principal.tenant_id, job_id)
+    async with in_time(edge.clock):
+        row = await edge.async_calls.row(principal.tenant_id, job_id)
+        if row.status not in FINAL:
+            raise Conflict(f"Job '{job_id}' is {row.status}; cancel it before deleting it.")
+        async with edge.runtime.store.write() as tx:
+            await delete_job(tx, principal.tenant_id, job_id)
     return {"id": job_id, "object": "job", "deleted": True}
 
 

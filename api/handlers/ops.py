@@ -10,6 +10,7 @@ from api.edge import Edge
 from shared.errors import StoreUnavailable
 from shared.queue.health import redis_answers
 from shared.telemetry.exposition import exposed
+from shared.telemetry.metrics import DEPENDENCY_UP
 
 PROBE_S = 1.0
 
@@ -39,12 +40,15 @@ async def health(edge: NamedDependency[Edge]) -> dict[str, Any]:
 @get("/metrics", operation_id="metrics", summary="Prometheus metrics")
 async def metrics() -> Response[bytes]:
     """Return the Prometheus text exposition."""
-    text, kind = exposed()
+    text, kind = await asyncio.to_thread(exposed)  # with many processes it reads many files
     return Response(text, headers={"content-type": kind})
 
 
 async def _report(edge: Edge) -> dict[str, Any]:
     database, redis = await asyncio.gather(_database(edge), _redis(edge))
+    for name, state in (("database", database), ("redis", redis)):
+        if state != "not configured":
+            DEPENDENCY_UP.labels(name).set(state == "ok")
     degraded = [name for name, state in (("database", database), ("redis", redis)) if state != "ok"]
     return {
         "status": "ok" if not degraded else "degraded",

@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from api.edge import Edge
+from api.in_time import in_time
 from shared.identity import Principal
 from shared.jobs.terms import moment
 from shared.ledger.cost import usd_text
@@ -30,7 +31,7 @@ async def get_usage(
     models without a known price and are not in the cost; `estimated_attempts` had no usage from
     their provider.
     """
-    async with edge.runtime.store.read() as tx:
+    async with in_time(edge.clock), edge.runtime.store.read() as tx:
         end = moment(until, "until") if until is not None else await tx.now()
         start = moment(since, "since") if since is not None else end - DEFAULT_SPAN
         totals = await usage_totals(tx, principal.tenant_id, start, end)

@@ -39,6 +39,7 @@ class UpstreamStream:
         self._exchange = exchange
         self._timeouts = timeouts
         self._clock = clock
+        self._patience = clock.patience(self._patient_until_s)
         self._call = transport.open(exchange.request, connect_s=timeouts.connect_s)
         self._chunks: AsyncIterator[bytes] | None = None
         self._held = b""
@@ -117,19 +118,26 @@ class UpstreamStream:
         return self
 
     async def __anext__(self) -> bytes:
+        piece = await self.piece()
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    async def piece(self) -> bytes | None:
+        """Return the next bytes, which may be none, or None at the end of the whole answer.
+
+        Raises:
+            UpstreamError: the stream broke or stalled.
+        """
         if self._held:
             held, self._held = self._held, b""
             return held
         if self.whole or self._chunks is None:
-            raise StopAsyncIteration
-        now_s = self._clock.monotonic()
-        idle_ends_s = self._content_s + self._timeouts.idle_s
-        allowed_s = min(idle_ends_s, self._ends_s) - now_s
+            return None
         try:
-            async with self._clock.timeout(allowed_s):
-                chunk = await anext(self._chunks, None)
+            chunk = await self._patience.wait(anext(self._chunks, None))
         except TimeoutError as error:
-            stalled = idle_ends_s <= self._ends_s
+            stalled = self._content_s + self._timeouts.idle_s <= self._ends_s
             reason = (
                 f"No content for {self._timeouts.idle_s:g} s."
                 if stalled
@@ -141,6 +149,9 @@ class UpstreamStream:
             self._content_s = self._clock.monotonic()
         return scan.out
 
+    def _patient_until_s(self) -> float:
+        return min(self._content_s + self._timeouts.idle_s, self._ends_s)
+
     async def aclose(self) -> None:
         """Free the connection: kept when the stream ended in order, else cut at once.
 
@@ -149,6 +160,7 @@ class UpstreamStream:
         if self._closed:
             return
         self._closed = True
+        self._patience.end()
         try:
             if self.whole and self._chunks is not None:
                 await self._drain(self._chunks)

@@ -1,5 +1,7 @@
 """Token counts of one attempt, in one shape for every provider."""
 
+from operator import attrgetter
+
 import msgspec
 
 MOST_TOKENS = 1_000_000_000
@@ -29,13 +31,14 @@ def bounded(usage: Usage) -> Usage:
 
     Callers and providers may write any number; a ledger row must fit the database.
     """
-    counts = {
-        name: count for name in _COUNTS if not 0 <= (count := getattr(usage, name)) <= MOST_TOKENS
-    }
-    if not counts:
+    counts = _counts(usage)
+    if min(counts) >= 0 and max(counts) <= MOST_TOKENS:
         return usage
-    cut = {name: min(max(count, 0), MOST_TOKENS) for name, count in counts.items()}
+    cut = {
+        name: min(max(count, 0), MOST_TOKENS) for name, count in zip(_COUNTS, counts, strict=True)
+    }
     return msgspec.structs.replace(usage, **cut)
 
 
 _COUNTS = tuple(name for name in Usage.__struct_fields__ if name != "estimated")
+_counts = attrgetter(*_COUNTS)

@@ -6,7 +6,7 @@ Checks see the whole file, mistakes and all: at a path that is wrong already not
 from collections.abc import Container, Iterable, Sequence
 
 from shared.config.kinds import Kinds
-from shared.config.mistakes import Mistakes, joined, nearest
+from shared.config.mistakes import Mistakes, joined, suggested
 from shared.config.model import Config, ProviderConfig, RouteConfig, TenantConfig
 
 
@@ -38,7 +38,7 @@ def _check_providers(
             # "provider/model" is how callers address a provider directly.
             mistakes.add(path, "a provider's name must not be empty or hold / or spaces")
         if provider.kind not in kinds:
-            words = nearest(provider.kind, kinds) or f"; known are {', '.join(sorted(kinds))}"
+            words = suggested(provider.kind, sorted(kinds))
             mistakes.add(joined(path, "kind"), f'no provider kind "{provider.kind}"{words}')
         elif kinds[provider.kind].base_url and not provider.base_url and name not in disabled:
             why = f"is missing: {provider.kind} has no address of its own"
@@ -61,7 +61,7 @@ def _check_routes(config: Config, mistakes: Mistakes) -> None:
             elif "*" in route.model + name and place != f"{path}.model":
                 mistakes.add(place, "neither an alias nor a route that has one may end in *")
             if name in taken:
-                mistakes.add(place, f'"{name}" is already the name at {taken[name]}')
+                mistakes.add(place, f'"{name}" is already the name at {mistakes.spot(taken[name])}')
             taken.setdefault(name, place)
         _check_targets(route, config, path, mistakes)
         if route.retry.max_s < route.retry.base_s:
@@ -114,7 +114,7 @@ def _check_tenants(tenants: Sequence[TenantConfig], mistakes: Mistakes) -> None:
         for number, key in enumerate(tenant.keys):
             place = f"{path}.keys[{number}].key"
             if key.key and key.key in owners:
-                mistakes.add(place, f"the same key stands at {owners[key.key]}")
+                mistakes.add(place, f"the same key stands at {mistakes.spot(owners[key.key])}")
             owners.setdefault(key.key, place)
 
 
@@ -123,13 +123,13 @@ def _known(
 ) -> None:
     words = list(known)
     if name is not None and name not in words:
-        mistakes.add(path, f'no {what} named "{name}"{nearest(name, words)}')
+        mistakes.add(path, f'no {what} named "{name}"{suggested(name, words)}')
 
 
 def _unique(names: Sequence[str], path: str, field: str, what: str, mistakes: Mistakes) -> None:
     first: dict[str, int] = {}
     for index, name in enumerate(names):
         if name in first:
-            place = f"{path}[{first[name]}]"
+            place = mistakes.spot(f"{path}[{first[name]}]")
             mistakes.add(f"{path}[{index}].{field}", f'{place} is already {what} named "{name}"')
         first.setdefault(name, index)

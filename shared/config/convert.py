@@ -13,10 +13,11 @@ from typing import Final, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
+from shared.config.amounts import number_hint
 from shared.config.expand import expand
 from shared.config.formats import FORMATS, header_mistake
-from shared.config.mistakes import Mistakes, joined, nearest
-from shared.config.source import Branch, Items, Leaf, Node
+from shared.config.mistakes import Mistakes, joined, nearest, suggested
+from shared.config.source import NULLS, Branch, Items, Leaf, Node
 
 _WHOLE = re.compile(r"[+-]?[0-9][0-9_]*")
 _DECIMAL = re.compile(r"[+-]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -24,8 +25,7 @@ _FLAGS = {
     **dict.fromkeys(("true", "yes", "on"), True),
     **dict.fromkeys(("false", "no", "off"), False),
 }
-_NULLS = frozenset({"", "~", "null"})
-_NOT_KEYS: Mapping[str, frozenset[str]] = {"Config": frozenset({"disabled"})}
+NOT_KEYS: Mapping[str, frozenset[str]] = {"Config": frozenset({"disabled"})}
 """Fields that the loader fills in and the file may not hold."""
 
 
@@ -61,23 +61,23 @@ class Converter:
 
         Whatever was wrong is among the mistakes, and the Struct holds defaults instead.
         """
-        self._mistakes.place(path, node.line)
-        empty = isinstance(node, Leaf) and _is_null(node)
+        self._mistakes.place(path, node.at)
+        empty = isinstance(node, Leaf) and node.is_null
         if not isinstance(node, Branch):
             if not empty:
-                self._mistakes.unreadable(path, "must be a mapping of keys")
+                self._mistakes.unreadable(path, f"must be a mapping of keys{_not_that(node)}")
                 return cast("SectionType", _stand_in(inspect.type_info(kind)))
-            node = Branch(entries=(), line=node.line)
+            node = Branch(entries=(), at=node.at)
         described = cast("inspect.StructType", inspect.type_info(kind))
-        without = omit | _NOT_KEYS.get(kind.__name__, frozenset())
+        without = omit | NOT_KEYS.get(kind.__name__, frozenset())
         fields = {field.name: field for field in described.fields if field.name not in without}
         values: dict[str, object] = {}
         for entry in node.entries:
             where = joined(path, entry.name)
-            self._mistakes.place(where, entry.line)
+            self._mistakes.place(where, entry.at)
             field = fields.get(entry.name)
             if field is None:
-                self._mistakes.add(where, f"unknown key{nearest(entry.name, fields)}")
+                self._unknown(entry.name, fields, path)
                 continue
             found = self.value(entry.value, field.type, where)
             if found is not BROKEN:
@@ -90,12 +90,20 @@ class Converter:
                 values[field.name] = _stand_in(field.type)
         return kind(**values)
 
+    def _unknown(self, name: str, fields: Mapping[str, inspect.Field], path: str) -> None:
+        """Note an unknown key; what it was meant to be is then not missing too."""
+        meant = _meant(name, fields)
+        self._mistakes.add(joined(path, name), f"unknown key{meant or suggested(name, fields)}")
+        for field in fields:
+            if f'"{field}"' in meant:
+                self._mistakes.excuse(joined(path, field))
+
     def value(self, node: Node, kind: inspect.Type, path: str) -> object:
         """Return the value for a node of that type, or BROKEN."""
-        self._mistakes.place(path, node.line)
+        self._mistakes.place(path, node.at)
         extra: Mapping[str, object] = {}
         if isinstance(kind, inspect.UnionType):  # the model has only `X | None`
-            if isinstance(node, Leaf) and _is_null(node):
+            if isinstance(node, Leaf) and node.is_null:
                 return None
             kind = next(one for one in kind.types if not isinstance(one, inspect.NoneType))
         if isinstance(kind, inspect.Metadata):
@@ -114,10 +122,10 @@ class Converter:
                 return self._scalar(node, kind, path, extra)
 
     def _items(self, node: Node, item_type: inspect.Type, path: str) -> object:
-        if isinstance(node, Leaf) and _is_null(node):
+        if isinstance(node, Leaf) and node.is_null:
             return ()
         if not isinstance(node, Items):
-            self._mistakes.unreadable(path, "must be a list")
+            self._mistakes.unreadable(path, f"must be a list{_not_that(node)}")
             return BROKEN
         found = (
             self.value(item, item_type, f"{path}[{index}]") for index, item in enumerate(node.items)
@@ -126,20 +134,19 @@ class Converter:
         return tuple(_stand_in(item_type) if one is BROKEN else one for one in found)
 
     def _mapping(self, node: Node, kind: inspect.DictType, path: str, *, headers: bool) -> object:
-        if isinstance(node, Leaf) and _is_null(node):
+        if isinstance(node, Leaf) and node.is_null:
             return {}
         if not isinstance(node, Branch):
-            self._mistakes.unreadable(path, "must be a mapping of keys")
+            self._mistakes.unreadable(path, f"must be a mapping of keys{_not_that(node)}")
             return BROKEN
         known = kind.key_type.values if isinstance(kind.key_type, inspect.LiteralType) else None
         found: dict[str, object] = {}
         for entry in node.entries:
             where = joined(path, entry.name)
-            self._mistakes.place(where, entry.line)
+            self._mistakes.place(where, entry.at)
             if known is not None and entry.name not in known:
                 words = [str(word) for word in known]
-                hint = nearest(entry.name, words) or f"; known are {', '.join(words)}"
-                self._mistakes.add(where, f"unknown key{hint}")
+                self._mistakes.add(where, f"unknown key{suggested(entry.name, words)}")
                 continue
             value = self.value(entry.value, kind.value_type, where)
             found[entry.name] = _stand_in(kind.value_type) if value is BROKEN else value
@@ -179,7 +186,9 @@ class Converter:
         except ValueError as error:
             # What came from the environment or is a secret is never repeated.
             shown = "" if leaf.expanded or extra.get("secret") else f', not "{leaf.text}"'
-            self._mistakes.add(path, f"{error}{shown}")
+            quoted = not (leaf.plain or leaf.expanded)
+            hint = number_hint(leaf.text, path.rpartition(".")[2], kind, quoted=quoted)
+            self._mistakes.add(path, f"{error}{shown}{hint if shown else ''}")
             return BROKEN
 
     def _expanded(self, leaf: Leaf, path: str) -> "_Scalar | _Broken":
@@ -210,7 +219,7 @@ def _read(leaf: _Scalar, kind: inspect.Type, form: str) -> object:
     text = leaf.text.strip() if loose else leaf.text
     match kind:
         case inspect.StrType():
-            if leaf.plain and not leaf.expanded and text.lower() in _NULLS:
+            if leaf.plain and not leaf.expanded and text.lower() in NULLS:
                 raise ValueError("must be text")
             if not text:
                 raise ValueError("must not be empty")
@@ -248,17 +257,13 @@ def _bounded(number: _Number, kind: inspect.IntType | inspect.FloatType) -> _Num
 
 
 def _natural(text: str) -> object:
-    if text.lower() in _NULLS:
+    if text.lower() in NULLS:
         return None
     if text.lower() in {"true", "false"}:
         return text.lower() == "true"
     if _WHOLE.fullmatch(text):
         return int(text)
     return float(text) if _DECIMAL.fullmatch(text) else text
-
-
-def _is_null(leaf: Leaf) -> bool:
-    return leaf.plain and leaf.text.lower() in _NULLS
 
 
 def _wanted(kind: inspect.Type) -> str:
@@ -275,6 +280,34 @@ def _wanted(kind: inspect.Type) -> str:
             return f"one of {', '.join(str(one) for one in values)}"
         case _:
             return "something else"
+
+
+def _meant(name: str, fields: Mapping[str, inspect.Field]) -> str:
+    """Return `; did you mean "..."?` for a key that belongs one level deeper, or is misspelt."""
+    for field in fields.values():
+        inside, below = field.type, f"{field.name}."
+        if isinstance(inside, inspect.UnionType):
+            inside = next(one for one in inside.types if not isinstance(one, inspect.NoneType))
+        if isinstance(inside, inspect.Metadata):
+            inside = inside.type
+        if isinstance(inside, inspect.VarTupleType):
+            inside, below = inside.item_type, f"{field.name}[]."
+        if isinstance(inside, inspect.StructType) and name in {one.name for one in inside.fields}:
+            return f'; did you mean "{below}{name}"?'
+    return nearest(name, fields)
+
+
+def _not_that(node: Node) -> str:
+    """Return what stands there instead; never the text itself, which may be a secret."""
+    match node:
+        case Items():
+            return ", not a list: leave out the dashes, and begin each with its name and a colon"
+        case Branch():
+            return ", not a mapping: begin each item with a dash"
+        case Leaf(text=text) if ":" in text:
+            return ", not text: a colon needs a space after it"
+        case _:
+            return ", not a single value"
 
 
 def _shape(node: Node) -> str:

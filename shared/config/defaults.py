@@ -10,7 +10,7 @@ from shared.config.mistakes import Mistakes
 from shared.config.model import RouteConfig
 from shared.config.source import Branch, Entry, Items, Leaf, Node
 
-_OWN = frozenset({"model", "aliases", "targets"})
+OWN = frozenset({"model", "aliases", "targets"})
 """What cannot be shared by routes."""
 
 
@@ -23,8 +23,8 @@ def with_defaults(root: Branch, converter: Converter, mistakes: Mistakes) -> Bra
     routes = root.get("routes")
     if defaults is None:
         return root
-    root = root.replaced("defaults", Branch(entries=(), line=defaults.line))
-    converter.section(defaults, RouteConfig, "defaults", omit=_OWN)
+    root = root.replaced("defaults", Branch(entries=(), at=defaults.at))
+    converter.section(defaults, RouteConfig, "defaults", omit=OWN)
     if mistakes.below("defaults") or not isinstance(defaults, Branch):
         return root
     if not isinstance(routes, Items):
@@ -67,7 +67,7 @@ def _without(node: Node, name: str | None) -> Node:
             return msgspec.structs.replace(node, items=tuple(kept))
         case Branch():
             inner = (
-                Entry(name=entry.name, line=entry.line, value=_without(entry.value, name))
+                Entry(name=entry.name, at=entry.at, value=_without(entry.value, name))
                 for entry in node.entries
             )
             return msgspec.structs.replace(node, entries=tuple(inner))

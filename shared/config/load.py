@@ -1,6 +1,5 @@
 """`load_config`: the file's text to a checked Config, or every mistake in it at once."""
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,36 +10,43 @@ from shared.config.checks import check
 from shared.config.convert import Converter
 from shared.config.defaults import with_defaults
 from shared.config.expand import expand
+from shared.config.files import read_files
 from shared.config.kinds import Kinds
-from shared.config.mistakes import ConfigError, Mistake, Mistakes, joined
+from shared.config.mistakes import ConfigError, Mistakes, joined
 from shared.config.model import CLASS_WEIGHTS, Config, QueueConfig
 from shared.config.prune import without_disabled
-from shared.config.source import Branch, Items, Leaf, Node, parse_toml, parse_yaml
+from shared.config.source import Branch, Items, Leaf, Node, parse_yaml
 
 _TRUE = frozenset({"true", "yes", "on"})
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
-    """A config that holds together, and plain sentences on what was left out or looks wrong."""
+    """A config that holds together, and plain sentences on what was left out or looks wrong.
+
+    `files` are those it was read from, the base first.
+    """
 
     config: Config
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
 
 def load_config(source: str | Path, env: Mapping[str, str], kinds: Kinds) -> Loaded:
     """Return the config of a file (Path) or of YAML text (str).
 
     `kinds` are the provider kinds that exist, with what each needs. A Path that ends in `.toml` is
-    read as TOML, without line numbers. Optional providers whose variables are unset are dropped and
-    listed in `Config.disabled`, with what only they could serve.
+    read as TOML; with SLUICEWAY_ENV in `env` the overlay beside it is laid over it. Optional
+    providers whose variables are unset are dropped and listed in `Config.disabled`, with what only
+    they could serve.
 
     Raises:
         ConfigError: with every mistake found.
     """
     mistakes = Mistakes()
-    toml = isinstance(source, Path) and source.suffix == ".toml"
-    text = _text_of(source) if isinstance(source, Path) else source
-    root = parse_toml(text) if toml else parse_yaml(text, mistakes)
+    if isinstance(source, Path):
+        root, files = read_files(source, env, mistakes)
+    else:
+        root, files = parse_yaml(source, mistakes), ()
     disabled = dict(_disabled(root, env))
     quiet = frozenset(joined("providers", name) for name in disabled)
     converter = Converter(env, mistakes, quiet=quiet)
@@ -50,17 +56,7 @@ def load_config(source: str | Path, env: Mapping[str, str], kinds: Kinds) -> Loa
         raise ConfigError(found)
     config = msgspec.structs.replace(config, defaults={}, queue=_whole_queue(config.queue))
     config, notes = without_disabled(config, disabled)
-    return Loaded(config=config, notes=(*notes, *advice(config, kinds)))
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        why = f"cannot be read: {error.strerror or type(error).__name__}"
-    except UnicodeDecodeError:
-        why = "is not UTF-8 text"
-    raise ConfigError((Mistake(line=0, path="", message=f"{os.fspath(path)} {why}"),))
+    return Loaded(config=config, notes=(*notes, *advice(config, kinds)), files=files)
 
 
 def _disabled(root: Branch, env: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, ...]]]:

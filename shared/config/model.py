@@ -1,30 +1,40 @@
 """The config file as values. Field names are the file's keys; defaults are the product's.
 
-Money in USD stays text here (`"2.5"`) so that no float ever touches it. What a value may be is
-part of its type: bounds as msgspec constraints, text formats by name in `extra`. The loader obeys
-both, and so do `redacted` and every repr, which hide what is marked secret.
+Money in USD stays text here (`"2.5"`) so that no float ever touches it. The text below a field says
+what it means: to readers here, in editors (`sluiceway config-schema`) and on the settings page.
 """
 
-import functools
-from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+# ruff: noqa: RUF012 (msgspec copies an empty default for every Struct)
+
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
-from typing_extensions import override
 
-Seconds = Annotated[float, Meta(gt=0)]
-Positive = Annotated[int, Meta(ge=1)]
-Percent = Annotated[int, Meta(ge=1, le=1000)]
-Usd = Annotated[str, Meta(extra={"format": "usd"})]
-Url = Annotated[str, Meta(extra={"format": "url"})]
-Network = Annotated[str, Meta(extra={"format": "network"})]
-Timezone = Annotated[str, Meta(extra={"format": "timezone"})]
-Date = Annotated[str, Meta(extra={"format": "date"})]
-SecretText = Annotated[str, Meta(extra={"secret": True})]
-SecretUrl = Annotated[str, Meta(extra={"format": "url", "secret": True})]
-Key = Annotated[str, Meta(extra={"format": "key", "secret": True})]
-WebhookSecret = Annotated[str, Meta(extra={"format": "webhook_secret", "secret": True})]
-Headers = Annotated[dict[str, str], Meta(extra={"format": "headers", "secret": True})]
+from shared.config.conduct import (
+    Alerts,
+    CacheConfig,
+    LoggingConfig,
+    Policies,
+    ServerConfig,
+    WebhooksConfig,
+)
+from shared.config.section import (
+    Date,
+    Headers,
+    Key,
+    ModelName,
+    Percent,
+    Positive,
+    ProviderName,
+    Seconds,
+    Section,
+    TenantId,
+    Timezone,
+    Url,
+    Usd,
+    WebhookSecret,
+)
 
 Strategy = Literal[
     "priority", "weighted", "round_robin", "least_latency", "least_cost", "least_busy"
@@ -49,294 +59,309 @@ CLASS_WEIGHTS: dict[JobClass, int] = {"interactive": 8, "default": 3, "batch": 1
 """The share of each job class; one that the file leaves out keeps its own."""
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A mapping in the file; unknown keys are mistakes."""
-
-    @override
-    def __repr__(self) -> str:
-        hidden = secret_fields(type(self))
-        shown = (
-            f"{name}={HIDDEN!r}" if name in hidden and value else f"{name}={value!r}"
-            for name in self.__struct_fields__
-            for value in (getattr(self, name),)
-        )
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
-HIDDEN = "[hidden]"
-"""Stands where a secret is left out."""
-
-
-@functools.cache
-def secret_fields(section: type[Section]) -> frozenset[str]:
-    """Return the fields of a section that are never shown."""
-    hints = get_type_hints(section, include_extras=True)
-    return frozenset(name for name, hint in hints.items() if _is_secret(hint))
-
-
-def _is_secret(hint: object) -> bool:
-    if get_origin(hint) is Annotated:
-        marks = (mark.extra or {} for mark in get_args(hint)[1:] if isinstance(mark, Meta))
-        return any(mark.get("secret") for mark in marks)
-    return any(_is_secret(part) for part in get_args(hint))
-
-
 class NamedKey(Section, frozen=True, kw_only=True):
     """One of several credentials of a provider."""
 
     name: str
+    """What targets call this key."""
     key: Key
+    """The key."""
     weight: Positive = 1
+    """Its share of the calls, 1 or more."""
 
 
 class ProviderConfig(Section, frozen=True, kw_only=True):
     """A configured vendor account or server."""
 
     kind: str
+    """What it is: a vendor or a wire format. `sluiceway check-config` lists the known kinds when it
+    meets an unknown one."""
     api_key: Key | None = None
+    """Its key. Name it `default` where a target asks for a `credential`."""
     api_keys: tuple[NamedKey, ...] = ()
+    """Several keys instead of `api_key`, used in turn by weight."""
     base_url: Url | None = None
+    """Where it answers. For OpenAI's dialect: what stands before `/chat/completions`. None is the
+    vendor's own."""
     optional: bool = False
+    """With an unset `${VAR}` the provider is left out, with the targets and routes that need it,
+    and the start says so."""
     region: str | None = None
+    """Cloud region."""
     project: str | None = None
+    """Cloud project."""
     location: str | None = None
+    """Cloud location."""
     api_version: str | None = None
+    """Version of the vendor's API, where it wants one."""
     headers: Headers = {}
+    """Headers added to every call. Never shown."""
     params: dict[str, object] = {}
+    """Body fields added to every call that does not set them."""
 
 
 class Limits(Section, frozen=True, kw_only=True):
     """Rates and concurrency; None is unlimited."""
 
     rpm: Positive | None = None
+    """Requests a minute."""
     tpm: Positive | None = None
+    """Tokens a minute."""
     rpd: Positive | None = None
+    """Requests a day."""
     tpd: Positive | None = None
+    """Tokens a day."""
     concurrency: Positive | None = None
+    """Calls at the same time."""
 
 
 class Budget(Section, frozen=True, kw_only=True):
     """Money per window."""
 
     window: Window
+    """`hour`, `day`, `week`, `month` or `30d`."""
     limit_usd: Usd
+    """What may be spent in it."""
     action: Literal["reject", "warn"] = "reject"
+    """`reject` refuses what would pass the limit, `warn` only tells."""
     thresholds: tuple[Percent, ...] = (50, 80, 100)
+    """Shares of the limit that are told, 1 to 1000."""
     timezone: Timezone = "UTC"
+    """Whose midnight ends the window."""
     starts_on: Date | None = None
+    """The day the first window begins; none is the calendar's own."""
 
 
 class BudgetMatch(Section, frozen=True, kw_only=True):
     """Whom a top-level budget binds; the set fields must all match."""
 
     tenant: str | None = None
+    """A tenant's id."""
     key: str | None = None
+    """A key's name."""
     user: str | None = None
+    """A user."""
     model: str | None = None
+    """A route's name."""
     provider: str | None = None
+    """A name under `providers`."""
     tag: str | None = None
+    """A tag, as `key=value`."""
 
 
 class MatchedBudget(Budget, frozen=True, kw_only=True):
     """A top-level budget with its match."""
 
     match: BudgetMatch
+    """Whom it binds; all fields that are set must match."""
 
 
 class Price(Section, frozen=True, kw_only=True):
     """USD per million tokens, decimals as text; None falls back to `input` or `output`."""
 
     input_per_mtok: Usd
+    """Input."""
     output_per_mtok: Usd
+    """Output."""
     cache_read_per_mtok: Usd | None = None
+    """Input read from the provider's cache. None: as `input_per_mtok`."""
     cache_write_per_mtok: Usd | None = None
+    """Input written to it. None: as `input_per_mtok`."""
 
 
 class TargetConfig(Section, frozen=True, kw_only=True):
     """One provider model that may serve a route."""
 
     provider: str
+    """A name under `providers`."""
     model: str
+    """The model as that provider calls it. A `*` takes what the route's `*` stood for."""
     weight: Positive = 1
+    """Its share under `weighted`, 1 or more."""
     limits: Limits | None = None
+    """Limits of this target."""
     price: Price | None = None
+    """Its price, before that of the route."""
     credential: str | None = None
+    """The name of one of the provider's keys. None: any of them."""
     params: dict[str, object] = {}
+    """Body fields added to calls to this target."""
     headers: Headers = {}
+    """Headers added to calls to this target. Never shown."""
     capabilities: dict[str, bool] = {}
+    """What the model can do, by name: true or false."""
 
 
 class Timeouts(Section, frozen=True, kw_only=True):
     """Lengths in seconds; DESIGN part 6 says what each spans."""
 
     connect_s: Seconds = 5.0
+    """Until a connection to the provider stands."""
     first_token_s: Seconds = 60.0
+    """Streams: until the first content."""
     idle_s: Seconds = 30.0
+    """Streams: between two pieces of content. Pings do not count."""
     attempt_s: Seconds = 600.0
+    """One call to one target."""
     total_s: Seconds = 600.0
+    """The whole chain. `X-Sluiceway-Timeout` can shorten it."""
 
 
 class Retry(Section, frozen=True, kw_only=True):
     """Calls to one target, the first included, and the jittered wait between them."""
 
     max_attempts: Positive = 2
+    """Calls to one target, the first included. A chain makes at most 6 calls whatever stands here.
+    """
     base_s: Annotated[float, Meta(ge=0)] = 0.25
+    """The first wait; each later one is twice as long, with jitter."""
     max_s: Annotated[float, Meta(ge=0)] = 8.0
+    """The longest wait, at least `base_s`."""
 
 
 class Breaker(Section, frozen=True, kw_only=True):
     """When a target is left alone."""
 
     failures: Positive = 5
+    """Consecutive failures that open it."""
     window_s: Seconds = 30.0
+    """Or half of 20 or more calls within this time."""
     open_s: Seconds = 15.0
+    """How long it stays open."""
     half_open_probes: Positive = 1
+    """Calls let through to find out whether it is back."""
 
 
 class RouteConfig(Section, frozen=True, kw_only=True):
     """A public model name and what may serve it."""
 
-    model: str
-    aliases: tuple[str, ...] = ()
+    model: ModelName
+    """The public model name. A name that ends in `*`, such as `openai/*`, takes whatever begins
+    like it."""
+    aliases: tuple[ModelName, ...] = ()
+    """Other names of the same route."""
     strategy: Strategy = "priority"
-    targets: tuple[TargetConfig, ...]
+    """`priority` tries targets in the file's order, `weighted` spreads by weight, `round_robin`
+    takes turns; also `least_latency`, `least_cost`, `least_busy`."""
+    targets: Annotated[tuple[TargetConfig, ...], Meta(min_length=1)]
+    """The provider models that may serve it, at least one."""
     fallbacks: tuple[str, ...] = ()
+    """Routes tried when every target failed, within this route's `total_s`. Their own fallbacks are
+    not followed."""
     on_failure: dict[FailureName, tuple[str, ...]] = {}
+    """Other fallbacks by kind of failure: `rate_limited` `overloaded` `server_error` `timeout`
+    `connection` `malformed` `credential` `context_length` `content_filter`. A refused prompt
+    (`content_filter`) falls back nowhere by default."""
     timeouts: Timeouts = Timeouts()
+    """How long things may take; each more than 0."""
     retry: Retry = Retry()
+    """How a target is tried again."""
     breaker: Breaker = Breaker()
+    """When a failing target is left alone."""
     stream_recovery: Literal["off", "continue", "restart"] = "off"
+    """What follows a cut stream: `off` an error event, `continue` or `restart` another target."""
     price: Price | None = None
+    """The price of all its targets, before the built-in list."""
     limits: Limits | None = None
+    """Limits of this route."""
     budgets: tuple[Budget, ...] = ()
+    """Budgets of this route."""
     unsupported: Literal["drop", "error"] = "drop"
+    """What happens to a parameter the target cannot do: `drop` or `error`."""
     unknown_price: Literal["null", "deny", "estimate"] = "null"
+    """What a call without a known price does: `null` (cost null), `deny` or `estimate`."""
     hold_output_tokens: Positive = 4096
+    """Output assumed for a call that does not bound it, when money is set aside. Not sent to the
+    provider."""
 
 
 class KeyConfig(Section, frozen=True, kw_only=True):
     """A tenant's API key given in the file."""
 
     name: str
+    """What the key is for; unique among the tenant's keys."""
     key: Key
+    """The key. No two may be equal."""
     scopes: tuple[Scope, ...] = ()
+    """What it may do besides: `provider_models` lets it ask for `provider/model` without a route.
+    """
     limits: Limits | None = None
+    """Limits of this key."""
     budgets: tuple[Budget, ...] = ()
+    """Budgets of this key."""
 
 
 class UserTemplate(Section, frozen=True, kw_only=True):
     """Limits and budgets of each user of a tenant."""
 
     limits: Limits | None = None
+    """Limits of each user."""
     budgets: tuple[Budget, ...] = ()
+    """Budgets of each user."""
 
 
 class TenantConfig(Section, frozen=True, kw_only=True):
     """Who pays."""
 
-    id: str
+    id: TenantId
+    """Its name, without spaces, `/` or `:`."""
     keys: tuple[KeyConfig, ...] = ()
+    """API keys. Removing one here ends it."""
     limits: Limits | None = None
+    """Limits of all its keys together."""
     budgets: tuple[Budget, ...] = ()
+    """Budgets of all its keys together."""
     users: UserTemplate | None = None
+    """A template for each user of the tenant."""
     webhook_secret: WebhookSecret | None = None
-
-
-class CacheConfig(Section, frozen=True, kw_only=True):
-    """The response cache."""
-
-    enabled: bool = False
-    ttl_s: Seconds = 3600.0
-    max_entries: Positive = 10_000
+    """Signs its webhooks: `whsec_` and the base64 of 24 to 64 bytes. None: minted with the tenant.
+    """
 
 
 class QueueConfig(Section, frozen=True, kw_only=True):
     """Jobs: shares of the classes, lease lengths, polling, slots of one worker process."""
 
     max_queued_per_tenant: Positive = 100_000
+    """Open jobs of one tenant; beyond it `queue_full`."""
     classes: dict[JobClass, Positive] = msgspec.field(default_factory=lambda: dict(CLASS_WEIGHTS))
+    """The share of each class when all have jobs waiting. A class left out keeps its default."""
     lease_s: Seconds = 30.0
+    """How long a worker owns a job without renewing. A dead worker's jobs start again after it."""
     heartbeat_s: Seconds = 10.0
+    """How often leases are renewed; less than `lease_s`."""
     poll_s: Seconds = 1.0
-
-
-class RedisDownPolicy(Section, frozen=True, kw_only=True):
-    """What happens to limits and cache without Redis."""
-
-    limits: Literal["local", "deny", "open"] = "local"
-    cache: Literal["bypass"] = "bypass"
-
-
-class DatabaseDownPolicy(Section, frozen=True, kw_only=True):
-    """What happens to authentication and job submission without the database."""
-
-    auth: Literal["cached", "deny"] = "cached"
-    jobs: Literal["refuse"] = "refuse"
-
-
-class Policies(Section, frozen=True, kw_only=True):
-    """Degraded modes."""
-
-    redis_down: RedisDownPolicy = RedisDownPolicy()
-    database_down: DatabaseDownPolicy = DatabaseDownPolicy()
-
-
-class LoggingConfig(Section, frozen=True, kw_only=True):
-    """Request log lines."""
-
-    requests: bool = True
-    bodies: bool = False
-    sample_rate: Annotated[float, Meta(ge=0, le=1)] = 1.0
-    redact_pii: bool = True
-
-
-class Tls(Section, frozen=True, kw_only=True):
-    """Certificate and key files for serving HTTPS directly."""
-
-    cert_file: str
-    key_file: str
-
-
-class ServerConfig(Section, frozen=True, kw_only=True):
-    """The HTTP edge."""
-
-    max_body_mb: Positive = 20
-    cors: tuple[str, ...] = ()
-    trusted_proxies: tuple[Network, ...] = ()
-    tls: Tls | None = None
-
-
-class WebhooksConfig(Section, frozen=True, kw_only=True):
-    """Networks (CIDR) that webhooks may reach although they are not global."""
-
-    allow_networks: tuple[Network, ...] = ()
-
-
-class Alerts(Section, frozen=True, kw_only=True):
-    """Where budget alerts go."""
-
-    webhook: SecretUrl | None = None
-    slack_url: SecretUrl | None = None
-    smtp: SecretText | None = None
-    sns_topic_arn: str | None = None
+    """How often a worker with free slots looks for jobs by itself."""
 
 
 class Config(Section, frozen=True, kw_only=True):
     """The whole file, checked; references between sections hold."""
 
     version: Literal[1] = 1
-    providers: dict[str, ProviderConfig] = {}
+    """1. The version of this file's format."""
+    providers: dict[ProviderName, ProviderConfig] = {}
+    """Vendor accounts and servers, by a name of your choice."""
     routes: tuple[RouteConfig, ...] = ()
+    """What callers may ask for."""
     tenants: tuple[TenantConfig, ...] = ()
+    """Who pays, with keys kept in this file. Others are made with `sluiceway keys create`."""
     budgets: tuple[MatchedBudget, ...] = ()
+    """Budgets that bind whoever matches."""
     cache: CacheConfig = CacheConfig()
+    """The response cache."""
     queue: QueueConfig = QueueConfig()
+    """Jobs."""
     policies: Policies = Policies()
+    """What happens when something is away."""
     logging: LoggingConfig = LoggingConfig()
+    """Request log lines."""
     server: ServerConfig = ServerConfig()
+    """The HTTP edge."""
     webhooks: WebhooksConfig = WebhooksConfig()
+    """Where webhooks may go."""
     alerts: Alerts = Alerts()
+    """Where budget alerts go."""
     defaults: dict[str, object] = {}
-    """Route keys given once for all routes; the loader has applied them, so this is empty."""
+    """Any key of a route but `model`, `aliases` and `targets`: put into every route that lacks it.
+    Mappings are joined key by key, lists replaced."""
     disabled: tuple[str, ...] = ()
     """Optional providers without a key; filled by the loader, not a key of the file."""

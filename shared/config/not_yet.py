@@ -7,16 +7,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from shared.config.model import (
-    Breaker,
-    Budget,
-    Config,
-    DatabaseDownPolicy,
-    Limits,
-    LoggingConfig,
-    RedisDownPolicy,
-    RouteConfig,
-)
+from shared.config.model import Breaker, Config, Limits, RouteConfig
 
 Places = Iterator[str]
 """The paths at which a file uses a feature."""
@@ -47,32 +38,22 @@ def _listed(places: list[str], most: int = 3) -> str:
     return ", ".join(places[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def _limits(config: Config) -> Places:
-    for path, limits, _ in _bounded(config):
-        if limits is not None and limits != Limits():
-            yield f"{path}.limits"
+def _target_limits(config: Config) -> Places:
+    for route in config.routes:
+        for number, target in enumerate(route.targets):
+            if target.limits is not None and target.limits != Limits():
+                yield f'routes["{route.model}"].targets[{number}].limits'
 
 
 def _budgets(config: Config) -> Places:
-    for path, _, budgets in _bounded(config):
-        if budgets:
-            yield f"{path}.budgets"
+    for route in config.routes:
+        if route.budgets:
+            yield f'routes["{route.model}"].budgets'
+    for tenant in config.tenants:
+        if tenant.users is not None and tenant.users.budgets:
+            yield f'tenants["{tenant.id}"].users.budgets'
     if config.budgets:
         yield "budgets"
-
-
-def _bounded(config: Config) -> Iterator[tuple[str, Limits | None, tuple[Budget, ...]]]:
-    """Yield every place that may carry limits and budgets."""
-    for route in config.routes:
-        yield f'routes["{route.model}"]', route.limits, route.budgets
-        for number, target in enumerate(route.targets):
-            yield f'routes["{route.model}"].targets[{number}]', target.limits, ()
-    for tenant in config.tenants:
-        yield f'tenants["{tenant.id}"]', tenant.limits, tenant.budgets
-        for key in tenant.keys:
-            yield f'tenants["{tenant.id}"].keys["{key.name}"]', key.limits, key.budgets
-        if tenant.users is not None:
-            yield f'tenants["{tenant.id}"].users', tenant.users.limits, tenant.users.budgets
 
 
 def _routes_with(field: str, uses: Callable[[RouteConfig], bool]) -> Callable[[Config], Places]:
@@ -91,28 +72,19 @@ def _capabilities(config: Config) -> Places:
                 yield f'routes["{route.model}"].targets[{number}].capabilities'
 
 
-def _policies(config: Config) -> Places:
-    if config.policies.redis_down != RedisDownPolicy():
-        yield "policies.redis_down"
-    if config.policies.database_down != DatabaseDownPolicy():
-        yield "policies.database_down"
-
-
 def _alerts(config: Config) -> Places:
     for name in config.alerts.__struct_fields__:
         if getattr(config.alerts, name) is not None:
             yield f"alerts.{name}"
 
 
-def _logging(config: Config) -> Places:
-    for name in ("bodies", "sample_rate", "redact_pii"):
-        if getattr(config.logging, name) != getattr(LoggingConfig(), name):
-            yield f"logging.{name}"
-
-
 GAPS: tuple[Gap, ...] = (
-    Gap(feature="limits", effect="nothing is limited", places=_limits),
-    Gap(feature="budgets", effect="costs are recorded, nothing is refused", places=_budgets),
+    Gap(feature="limits of a target", effect="it is not limited", places=_target_limits),
+    Gap(
+        feature="budgets of routes, of users and at the top level",
+        effect="costs are recorded, nothing is refused",
+        places=_budgets,
+    ),
     Gap(feature="alerts", effect="none is sent", places=_alerts),
     Gap(
         feature="the response cache",
@@ -145,18 +117,6 @@ GAPS: tuple[Gap, ...] = (
         places=_routes_with("unknown_price", lambda route: route.unknown_price != "null"),
     ),
     Gap(feature="declared capabilities", effect="they are not consulted", places=_capabilities),
-    Gap(feature="these policies", effect="the defaults hold", places=_policies),
-    Gap(feature="these logging keys", effect="the defaults hold", places=_logging),
-    Gap(
-        feature="serving HTTPS",
-        effect="plain HTTP is served",
-        places=lambda config: iter(["server.tls"] if config.server.tls else []),
-    ),
-    Gap(
-        feature="CORS",
-        effect="browsers of other origins are refused",
-        places=lambda config: iter(["server.cors"] if config.server.cors else []),
-    ),
     Gap(
         feature="trusted proxies",
         effect="forwarded addresses are ignored",

@@ -5,7 +5,8 @@ import re
 import msgspec
 import yaml
 
-from shared.config.model import HIDDEN, Config, Section, secret_fields
+from shared.config.model import Config
+from shared.config.section import HIDDEN, Section, secret_fields
 
 _USER_INFO = re.compile(r"(://)[^/\s@]+(?=@)")
 _QUERY_VALUE = re.compile(r"([?&][^=&#\s]+=)[^&#\s]+")

@@ -4,6 +4,7 @@ import msgspec
 
 from shared.chat.usage import Usage
 from shared.errors import FailedAttempt
+from shared.limits.limiter import Standing
 
 
 class CallContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +25,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     `model` is the upstream model asked, `reported_model` what the provider called itself.
     `attempts` lists every try, the good one last. `cost_nanousd` sums the priced ones of them
-    and is None when the good one has no price.
+    and is None when the good one has no price. `standing` is what is left of the caller's limits.
     """
 
     body: bytes
@@ -35,4 +36,5 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[FailedAttempt, ...]
     usage: Usage | None
     cost_nanousd: int | None
+    standing: Standing | None = None
     status: int = 200

@@ -11,6 +11,7 @@ from shared.providers.exchange import Exchange
 from shared.providers.registry import adapter_for
 from shared.providers.request import InferenceRequest
 from shared.providers.target import Target
+from shared.routing.plan import fixed_plans
 from shared.routing.route import Routes, compile_routes
 
 PRICES_KEPT = 1_000
@@ -44,6 +45,7 @@ class Catalog:
             name: Provider(provider, adapter_for(provider.kind))
             for name, provider in config.providers.items()
         }
+        self.plans = fixed_plans(self.routes)
         self._at = at  # listed prices have dates
         self._price = lru_cache(maxsize=PRICES_KEPT)(self._compiled)
         for route in self.routes.by_name.values():

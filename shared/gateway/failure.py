@@ -8,6 +8,7 @@ from shared.errors import (
     FailureKind,
     GatewayError,
     ModelNotFound,
+    RateLimitExceeded,
     UpstreamError,
 )
 
@@ -72,4 +73,6 @@ def failure_of(error: GatewayError) -> dict[str, object]:
     if isinstance(error, BudgetExceeded):
         body["limit_source"] = error.limit_source
         body["resets_at"] = error.resets_at
+    if isinstance(error, RateLimitExceeded) and error.limit_source:
+        body["limit_source"] = error.limit_source
     return body

@@ -8,11 +8,21 @@ import msgspec
 from shared.errors import InvalidRequest
 from shared.providers.request import InferenceRequest, RequestHead
 
+
+class _Message(msgspec.Struct):
+    role: str
+
+
 _head = msgspec.json.Decoder(RequestHead)
 _items = msgspec.json.Decoder(list[msgspec.Raw])
+_messages = msgspec.json.Decoder(list[_Message])
+_message = msgspec.json.Decoder(_Message)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _path = re.compile(r"`\$\.?([^`]*)`")
 _field = re.compile(r"(?:missing required|contains unknown) field `([^`]+)`")
+
+MAX_MODEL = 256
+"""Characters of a model's name: it stands in logs, books and errors."""
 
 ENDPOINTS: Mapping[str, str] = {
     "/v1/chat/completions": "messages",
@@ -42,15 +52,16 @@ def parse_request(endpoint: str, raw: bytes) -> InferenceRequest:
         raise InvalidRequest(f"The body is not JSON: {error}") from error
     except RecursionError as error:
         raise InvalidRequest("The body is nested too deeply.") from error
-    if not head.model:
-        raise InvalidRequest("`model` must not be empty.", param="model")
+    if not 0 < len(head.model) <= MAX_MODEL:
+        raise _bad_model(head.model)
     count = 1
     if needed == "messages":
         count = _count_messages(head.messages)
     elif head.stream:
         raise InvalidRequest(f"{endpoint} does not stream; leave `stream` out.", param="stream")
-    elif bytes(head.input or b"") in {b"", b"null"}:
+    elif _kind(head.input) not in b'"[':
         raise InvalidRequest("`input` is required: a text, or a list of texts.", param="input")
+    _check_tools(head.tools)
     return InferenceRequest(
         endpoint=endpoint, dialect="openai", raw=raw, head=head, message_count=count
     )
@@ -66,16 +77,45 @@ def whole(request: InferenceRequest) -> InferenceRequest:
     return parse_request(request.endpoint, msgspec.json.encode(fields))
 
 
+def _bad_model(model: str) -> InvalidRequest:
+    wrong = f"is longer than {MAX_MODEL} characters" if model else "must not be empty"
+    return InvalidRequest(f"`model` {wrong}.", param="model")
+
+
+def _check_tools(tools: msgspec.Raw) -> None:
+    if tools and _kind(tools) not in b"[n":
+        raise InvalidRequest("`tools` must be a list.", param="tools")
+
+
+def _kind(value: msgspec.Raw) -> bytes:
+    """Return the first byte of a JSON value, which tells its type; a space when there is none."""
+    return bytes(memoryview(value)[:1]) or b" "
+
+
 def _count_messages(messages: msgspec.Raw) -> int:
-    if not bytes(messages):
+    if not messages:
         raise InvalidRequest("`messages` is required: a list of messages.", param="messages")
     try:
-        count = len(_items.decode(messages))
+        count = len(_messages.decode(messages))
     except msgspec.DecodeError as error:
-        raise InvalidRequest("`messages` must be a list.", param="messages") from error
+        raise _bad_messages(messages) from error
     if count == 0:
         raise InvalidRequest("`messages` must not be empty.", param="messages")
     return count
+
+
+def _bad_messages(messages: msgspec.Raw) -> InvalidRequest:
+    """Return what is wrong with messages that could not be decoded, the first one by number."""
+    if _kind(messages) == b"[":
+        for number, item in enumerate(_items.decode(messages)):
+            place = f"messages[{number}]"
+            if _kind(item) != b"{":
+                return InvalidRequest(f"`{place}` must be an object.", param=place)
+            try:
+                _message.decode(item)
+            except msgspec.DecodeError:
+                return InvalidRequest(f"`{place}.role` must be a text.", param=f"{place}.role")
+    return InvalidRequest("`messages` must be a list.", param="messages")
 
 
 def named(error: msgspec.ValidationError) -> InvalidRequest:

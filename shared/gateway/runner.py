@@ -8,30 +8,31 @@ import msgspec
 from shared.attempts.chain import AttemptFailed, Try
 from shared.attempts.stream import UpstreamStream
 from shared.attempts.whole import call_whole
-from shared.chat.usage import Usage, bounded
+from shared.chat.usage import Usage
 from shared.clock import Clock
 from shared.errors import (
-    CHAIN_CODES,
     FailedAttempt,
     FailureKind,
     GatewayError,
     OwnFault,
+    PermissionDenied,
     UnsupportedParameter,
     UpstreamError,
 )
+from shared.gateway.admission import Admission, Ticket
 from shared.gateway.answer import CallContext
+from shared.gateway.attempt import Attempt
 from shared.gateway.catalog import Catalog
 from shared.identity import Principal
 from shared.ids import IdMaker
-from shared.ledger.books import Books, Charge, Opening, Outcome
-from shared.ledger.cost import cost_of, worst_cost_of
-from shared.ledger.estimate import guessed_usage, worst_case
+from shared.ledger.books import Books, Opening, Outcome
+from shared.ledger.estimate import guessed_usage
 from shared.ledger.prices import CompiledPrice
 from shared.providers.exchange import Exchange, Reply, Transport
 from shared.providers.request import InferenceRequest
 from shared.providers.target import Target
 from shared.telemetry.log import get_logger
-from shared.telemetry.metrics import FIRST_TOKEN_SECONDS, observe_attempt, observe_cost
+from shared.telemetry.tally import observe_first_token
 
 log = get_logger("gateway")
 
@@ -46,65 +47,7 @@ class Kit(msgspec.Struct, frozen=True, kw_only=True):
     transport: Transport
     clock: Clock
     ids: IdMaker
-
-
-class Attempt:
-    """One call that has been opened in the books; closes itself exactly once."""
-
-    def __init__(
-        self, kit: Kit, opening: Opening, books: Books, price: CompiledPrice | None
-    ) -> None:
-        self.opening = opening
-        self.cost_nanousd: int | None = None
-        self._kit = kit
-        self._books = books
-        self._price = price
-        self._started_s = kit.clock.monotonic()
-        self._closed = False
-
-    def close(
-        self,
-        outcome: Outcome,
-        usage: Usage,
-        *,
-        error: GatewayError | None = None,
-        reported_model: str | None = None,
-        first_token_s: float | None = None,
-    ) -> FailedAttempt:
-        """Write the charge and return the attempt as callers see it."""
-        elapsed_s = self._kit.clock.monotonic() - self._started_s
-        upstream = error if isinstance(error, UpstreamError) else None
-        code = _code_of(error)
-        if not self._closed:
-            self._closed = True
-            usage = bounded(usage)
-            self.cost_nanousd = None if self._price is None else cost_of(usage, self._price)
-            self._books.close(
-                Charge(
-                    opening=self.opening,
-                    outcome=outcome,
-                    usage=usage,
-                    cost_nanousd=self.cost_nanousd,
-                    code=code,
-                    status_code=_status_of(outcome, upstream),
-                    reported_model=reported_model,
-                    duration_ms=round(elapsed_s * 1000),
-                    first_token_ms=None if first_token_s is None else round(first_token_s * 1000),
-                    ended_at=self._kit.clock.now(),
-                )
-            )
-            observe_attempt(self.opening.provider, outcome.value, code, elapsed_s, usage)
-            observe_cost(self.opening.provider, self.cost_nanousd)
-        return FailedAttempt(
-            id=self.opening.attempt_id,
-            provider=self.opening.provider,
-            model=self.opening.model,
-            outcome=outcome.value,
-            kind=None if upstream is None else upstream.kind.value,
-            status_code=_status_of(outcome, upstream),
-            duration_ms=round(elapsed_s * 1000),
-            message=None if error is None else error.message,
-        )
+    admission: Admission
 
 
 class Runner:
@@ -117,7 +60,9 @@ class Runner:
         request: InferenceRequest,
         books: Books,
         context: CallContext,
+        ticket: Ticket,
     ) -> None:
+        self.ticket = ticket
         self._kit = kit
         self._principal = principal
         self._request = request
@@ -167,7 +112,7 @@ class Runner:
             if failure is error:
                 raise
             raise failure from error
-        FIRST_TOKEN_SECONDS.labels(attempt.opening.provider).observe(upstream.first_token_s)
+        observe_first_token(attempt.opening.provider, upstream.first_token_s)
         return upstream, attempt
 
     def estimated(self, content_bytes: int) -> Usage:
@@ -232,11 +177,11 @@ class Runner:
             AttemptFailed: this target cannot be asked this, which says nothing about the others.
         """
         kit, target = self._kit, tried.step.target
-        built = self._built(target)
         price = kit.catalog.price(target, tried.step.price)
+        built = self._built(target, priced=price is not None)
         opening = self._opening(tried, price, kit.clock.now())
         await self._books.open(opening)
-        attempt = Attempt(kit, opening, self._books, price)
+        attempt = Attempt(kit.clock, opening, self._books, price, self.ticket)
         if isinstance(built, GatewayError):
             # The kind of a model that is not there: not asked again, and another may answer.
             error = UpstreamError(
@@ -245,7 +190,16 @@ class Runner:
             raise self._failed(attempt, error, own=built) from built
         return built, attempt
 
-    def _built(self, target: Target) -> Exchange | UnsupportedParameter | OwnFault:
+    def _built(
+        self, target: Target, *, priced: bool
+    ) -> Exchange | UnsupportedParameter | PermissionDenied | OwnFault:
+        hold = self.ticket.hold
+        if not priced and hold is not None and hold.rejects:
+            return PermissionDenied(
+                f"The price of {target.name} is unknown, and a budget that rejects applies to this "
+                "key; set `price` on the route or its target.",
+                param="model",
+            )
         try:
             return self._kit.catalog.providers[target.provider].exchange(self._request, target)
         except (UnsupportedParameter, OwnFault) as error:
@@ -253,7 +207,7 @@ class Runner:
 
     def _opening(self, tried: Try, price: CompiledPrice | None, at: datetime) -> Opening:
         step, context = tried.step, self._context
-        worst = bounded(worst_case(self._request, hold_output_tokens=step.hold_output_tokens))
+        hold = self.ticket.hold
         return Opening(
             attempt_id=self._kit.ids("att"),
             request_id=context.request_id,
@@ -269,19 +223,9 @@ class Runner:
             model=step.target.model,
             stream=self._request.stream,
             started_at=at,
-            estimate_nanousd=None if price is None else worst_cost_of(worst, price),
-            estimate_usage=worst,
+            estimate_nanousd=self.ticket.estimates.cost_nanousd(step),
+            estimate_usage=self.ticket.estimates.usage(step),
             price_source=None if price is None else price.source,
+            budgets=() if hold is None else hold.refs,
+            grant=None if hold is None else hold.owner,
         )
-
-
-def _status_of(outcome: Outcome, upstream: UpstreamError | None) -> int | None:
-    if upstream is not None:
-        return upstream.status
-    return 200 if outcome is Outcome.SUCCEEDED else None
-
-
-def _code_of(error: GatewayError | None) -> str | None:
-    if error is None:
-        return None
-    return CHAIN_CODES[error.kind] if isinstance(error, UpstreamError) else error.code

@@ -12,12 +12,14 @@ from shared.errors import (
     GatewayError,
     ModelNotFound,
 )
+from shared.gateway.admission import Estimates, Ticket
 from shared.gateway.answer import Answer, CallContext
 from shared.gateway.failure import kept
 from shared.gateway.runner import Kit, Runner
 from shared.gateway.stream import AnswerStream
 from shared.identity import Principal
 from shared.ledger.books import Books
+from shared.ledger.holds import Holds
 from shared.providers.request import InferenceRequest
 from shared.routing.plan import Draw, Plan, build_plan
 from shared.routing.route import Route, direct_route
@@ -41,24 +43,30 @@ class Gateway:
         *,
         deadline: Deadline,
         books: Books,
+        holds: Holds,
         context: CallContext,
     ) -> Answer:
         """Return a whole answer in the served dialect.
 
         Raises:
             ModelNotFound: no route of that name for this key.
+            RateLimitExceeded, BudgetExceeded, Overloaded: see `Admission.admit`.
             ChainFailed: no target answered.
             DeadlineExceeded: the caller's own, shorter time ran out.
-            StoreUnavailable: the books could not be opened; nothing was called.
+            StoreUnavailable: no money could be held, or the books could not be opened; nothing
+                was called.
         """
         plan, deadline = self._plan(principal, request, deadline)
-        runner = Runner(self.kit, principal, request, books, context)
+        ticket = await self._admit(principal, plan, request, holds, deadline, context)
+        runner = Runner(self.kit, principal, request, books, context, ticket)
         try:
             reply, attempt = await run_chain(
                 plan, runner.whole, clock=self.kit.clock, deadline=deadline, draw=self._draw
             )
         except ChainFailed as failure:
             raise self._shown(failure, request, deadline, context) from failure
+        finally:
+            ticket.close()
         return Answer(
             body=reply.body,
             route=plan.route,
@@ -68,6 +76,7 @@ class Gateway:
             attempts=tuple(runner.shown),
             usage=reply.usage,
             cost_nanousd=None if attempt.cost_nanousd is None else runner.spent_nanousd,
+            standing=ticket.standing,
         )
 
     async def stream(
@@ -77,6 +86,7 @@ class Gateway:
         *,
         deadline: Deadline,
         books: Books,
+        holds: Holds,
         context: CallContext,
     ) -> AnswerStream:
         """Return a stream whose first content has arrived. The caller must close it.
@@ -84,13 +94,17 @@ class Gateway:
         Raises what `complete` raises.
         """
         plan, deadline = self._plan(principal, request, deadline)
-        runner = Runner(self.kit, principal, request, books, context)
+        ticket = await self._admit(principal, plan, request, holds, deadline, context)
+        runner = Runner(self.kit, principal, request, books, context, ticket)
         try:
             upstream, attempt = await run_chain(
                 plan, runner.stream, clock=self.kit.clock, deadline=deadline, draw=self._draw
             )
-        except ChainFailed as failure:
-            raise self._shown(failure, request, deadline, context) from failure
+        except BaseException as error:
+            ticket.close()
+            if isinstance(error, ChainFailed):
+                raise self._shown(error, request, deadline, context) from error
+            raise
         return AnswerStream(plan.route, runner, upstream, attempt)
 
     def check(self, principal: Principal, model: str) -> None:
@@ -101,16 +115,36 @@ class Gateway:
         """
         self._route(principal, model)
 
+    async def _admit(
+        self,
+        principal: Principal,
+        plan: Plan,
+        request: InferenceRequest,
+        holds: Holds,
+        deadline: Deadline,
+        context: CallContext,
+    ) -> Ticket:
+        return await self.kit.admission.admit(
+            principal,
+            plan,
+            Estimates(request, self.kit.catalog),
+            holds=holds,
+            deadline=deadline,
+            context=context,
+        )
+
     def _plan(
         self, principal: Principal, request: InferenceRequest, deadline: Deadline
     ) -> tuple[Plan, Deadline]:
         route = self._route(principal, request.head.model)
-        # By the file's name: those that callers invent under a wildcard are without number.
-        turn = self._turns[route.configured]
-        self._turns[route.configured] += 1
-        plan = build_plan(route, self.kit.catalog.routes.find, self._draw, turn)
+        plan = self.kit.catalog.plans.get(route.model)
+        if plan is None:
+            # By the file's name: those that callers invent under a wildcard are without number.
+            turn = self._turns[route.configured]
+            self._turns[route.configured] += 1
+            plan = build_plan(route, self.kit.catalog.routes.find, self._draw, turn)
         total = Deadline.after(plan.total_s, self.kit.clock)
-        return plan, min(deadline, total, key=lambda moment: moment.at_s)
+        return plan, total if total.at_s < deadline.at_s else deadline
 
     def _route(self, principal: Principal, model: str) -> Route:
         catalog = self.kit.catalog

@@ -2,9 +2,11 @@
 
 from shared.attempts.stream import UpstreamStream
 from shared.errors import FailedAttempt, StreamInterrupted, UpstreamError
-from shared.gateway.runner import Attempt, Runner
+from shared.gateway.attempt import Attempt
+from shared.gateway.runner import Runner
 from shared.ledger.books import Outcome
 from shared.ledger.cost import usd_text
+from shared.limits.limiter import Standing
 
 
 class AnswerStream:
@@ -41,13 +43,18 @@ class AnswerStream:
         failed_ms = sum(attempt.duration_ms for attempt in self._runner.shown)
         return failed_ms + round(self._upstream.first_token_s * 1000)
 
+    @property
+    def standing(self) -> Standing | None:
+        """What is left of the caller's limits."""
+        return self._runner.ticket.standing
+
     def __aiter__(self) -> "AnswerStream":
         return self
 
     async def __anext__(self) -> bytes:
         while not self._settled:
             try:
-                piece = await anext(self._upstream, None)
+                piece = await self._upstream.piece()
             except UpstreamError as error:
                 self._settle(Outcome.INTERRUPTED, error)
                 raise StreamInterrupted(
@@ -69,6 +76,7 @@ class AnswerStream:
     def _settle(self, outcome: Outcome, error: UpstreamError | None = None) -> None:
         self._settled = True
         self._runner.close_stream(self._attempt, self._upstream, outcome, error)
+        self._runner.ticket.close()
 
     def _cost_text(self) -> str | None:
         if self._attempt.cost_nanousd is None:

@@ -5,17 +5,21 @@ import msgspec
 from shared.errors import FailedAttempt
 from shared.jobs.lease import LeaseLost
 from shared.ledger.books import Charge, Opening, Outcome
-from shared.ledger.rows import ledger_row
+from shared.ledger.settle import write_charges
 from shared.store.claims import close_attempts, open_attempt
 from shared.store.engine import Store, Tx
 from shared.store.jobs import attempts_of
-from shared.store.ledger import insert_ledger
 from shared.store.records import AttemptClosing, AttemptRow, JobRow
 
 
 def encode_opening(opening: Opening) -> bytes:
     """Return an opening as it lies in an attempt's row."""
     return msgspec.msgpack.encode(opening)
+
+
+def grant_of(job_id: str) -> str:
+    """Return the name under which a job has its grants."""
+    return f"job:{job_id}"
 
 
 def decode_opening(packed: bytes) -> Opening:
@@ -63,7 +67,7 @@ class JobBooks:
         return sum(known) if known else None
 
     async def settle(self, tx: Tx, shown: tuple[FailedAttempt, ...] = ()) -> None:
-        """Write the charges and close the rows, in the transaction that ends the run.
+        """Write the charges, close the rows and let the hold go, in the run's last transaction.
 
         `shown` lends the messages. An attempt without a charge was never made: the run was ended
         while its row was being written.
@@ -75,8 +79,7 @@ class JobBooks:
         ]
         if closings:
             await close_attempts(tx, closings)
-        if self._charges:
-            await insert_ledger(tx, [ledger_row(charge) for charge in self._charges.values()])
+        await write_charges(tx, list(self._charges.values()), release=[grant_of(self._job.id)])
 
 
 def _row(job: JobRow, opening: Opening, *, number: int) -> AttemptRow:

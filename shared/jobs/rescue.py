@@ -1,5 +1,6 @@
 """Taking back jobs whose worker died: their leases ended without a word."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -7,11 +8,11 @@ import msgspec
 from shared.errors import JobEnded
 from shared.ids import IdMaker
 from shared.jobs import failure
-from shared.jobs.books import decode_opening
+from shared.jobs.books import decode_opening, grant_of
 from shared.jobs.ending import tell
 from shared.jobs.state import MOST_RECOVERIES, FinalStatus
-from shared.ledger.books import Outcome, lost
-from shared.ledger.rows import ledger_row
+from shared.ledger.books import Charge, Outcome, lost
+from shared.ledger.settle import write_charges
 from shared.queue.bell import Bell
 from shared.queue.tasks import DELIVERIES, jobs_topic
 from shared.store.claims import (
@@ -22,7 +23,6 @@ from shared.store.claims import (
     requeue_lost,
 )
 from shared.store.engine import Store, Tx
-from shared.store.ledger import insert_ledger
 from shared.store.records import AttemptClosing, Finish, JobRow
 from shared.telemetry.log import get_logger
 from shared.telemetry.metrics import JOB_RECOVERIES, JOBS_FINISHED, LOST_ATTEMPTS
@@ -51,7 +51,8 @@ async def rescue_jobs(store: Store, bell: Bell, ids: IdMaker) -> int:
     async with store.write() as tx:
         now = await tx.now()
         jobs = await expired_leases(tx, now, AT_ONCE)
-        taken = [await _take_back(tx, ids, job, now) for job in jobs]
+        lost_charges = await _write_off(tx, jobs, now)
+        taken = [await _take_back(tx, ids, job, now, len(lost_charges[job.id])) for job in jobs]
     for one in taken:
         _note(one)
     for topic in sorted({one.topic for one in taken if one.topic is not None}):
@@ -59,8 +60,9 @@ async def rescue_jobs(store: Store, bell: Bell, ids: IdMaker) -> int:
     return len(jobs)
 
 
-async def _take_back(tx: Tx, ids: IdMaker, job: JobRow, now: datetime) -> _Taken:
-    lost_attempts = await _write_off(tx, job, now)
+async def _take_back(
+    tx: Tx, ids: IdMaker, job: JobRow, now: datetime, lost_attempts: int
+) -> _Taken:
     ending = _ending(job, now)
     if ending is None:
         await requeue_lost(tx, job, now)
@@ -73,19 +75,24 @@ async def _take_back(tx: Tx, ids: IdMaker, job: JobRow, now: datetime) -> _Taken
     )
 
 
-async def _write_off(tx: Tx, job: JobRow, now: datetime) -> int:
-    """Book the calls nobody knows the end of at their estimate; return how many."""
-    attempts = await open_attempts_of(tx, job.id)
-    if not attempts:
-        return 0
-    charges = [lost(decode_opening(row.opening), now) for row in attempts]
-    await insert_ledger(tx, [ledger_row(charge) for charge in charges])
+async def _write_off(tx: Tx, jobs: Sequence[JobRow], now: datetime) -> dict[str, list[Charge]]:
+    """Book the calls nobody knows the end of at their estimate, and let the jobs' holds go.
+
+    Returns the charges by job. All are written at once, because two caretakers that go through
+    the same budgets job by job could wait for each other.
+    """
+    lost_charges: dict[str, list[Charge]] = {}
+    for job in jobs:
+        attempts = await open_attempts_of(tx, job.id)
+        lost_charges[job.id] = [lost(decode_opening(row.opening), now) for row in attempts]
+    charges = [charge for those in lost_charges.values() for charge in those]
     closings = [
         AttemptClosing(id=charge.opening.attempt_id, outcome=Outcome.LOST.value, code=charge.code)
         for charge in charges
     ]
     await close_attempts(tx, closings)
-    return len(charges)
+    await write_charges(tx, charges, release=[grant_of(job.id) for job in jobs])
+    return lost_charges
 
 
 def _note(taken: _Taken) -> None:

@@ -23,6 +23,7 @@ from shared.jobs.lease import Interrupt, Interrupted, LeaseLost, Reason
 from shared.jobs.state import FinalStatus
 from shared.jobs.verdict import Ended, Later, Past, after_failure
 from shared.ledger.books import Books
+from shared.ledger.holds import Holds
 from shared.queue.bell import Bell
 from shared.queue.tasks import DELIVERIES
 from shared.store.claims import finish, release, reschedule
@@ -50,7 +51,9 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 class Call(Protocol):
     """Makes the job's call: the gateway's `complete`."""
 
-    async def __call__(self, job: JobRow, *, deadline: Deadline, books: Books) -> Reply:
+    async def __call__(
+        self, job: JobRow, *, deadline: Deadline, books: Books, holds: Holds
+    ) -> Reply:
         """Return the answer.
 
         Raises:
@@ -60,11 +63,15 @@ class Call(Protocol):
 
 
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
-    """What running a job needs. `draw` returns a number from 0 to 1."""
+    """What running a job needs.
+
+    `holds` makes the holds of one run, `draw` a number from 0 to 1.
+    """
 
     store: Store
     bell: Bell
     call: Call
+    holds: Callable[[JobRow], Holds]
     describe: failure.Describe
     clock: Clock
     ids: IdMaker
@@ -219,7 +226,9 @@ async def _run(job: JobRow, desk: Desk, interrupt: Interrupt) -> Ran:
         return await run.finish("expired", error=failure.expired())
     deadline = Deadline.after(left_s, desk.clock)
     try:
-        reply = await interrupt.watch(desk.call(job, deadline=deadline, books=books))
+        reply = await interrupt.watch(
+            desk.call(job, deadline=deadline, books=books, holds=desk.holds(job))
+        )
     except Interrupted as interrupted:
         return await _interrupted(run, interrupted.reason)
     except LeaseLost:

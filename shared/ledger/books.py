@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from shared.chat.usage import Usage
+from shared.store.records import BudgetRef
 
 
 class Outcome(enum.Enum):
@@ -24,7 +25,11 @@ class Outcome(enum.Enum):
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known before the call. `estimate_nanousd` is what a lost attempt is charged at."""
+    """What is known before the call. `estimate_nanousd` is what a lost attempt is charged at.
+
+    Its cost is settled in the windows of `budgets`, and taken off the grants that `grant` has in
+    them: the name of the process's grants, or of the job's.
+    """
 
     attempt_id: str
     request_id: str
@@ -43,6 +48,8 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     estimate_nanousd: int | None = None
     estimate_usage: Usage = Usage(estimated=True)
     price_source: str | None = None
+    budgets: tuple[BudgetRef, ...] = ()
+    grant: str | None = None
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,14 +19,17 @@ def cost_of(usage: Usage, price: CompiledPrice) -> int:
     cache_write = min(usage.cache_write_tokens, prompt - cache_read)
     audio_in = min(usage.input_audio_tokens, prompt - cache_read - cache_write)
     audio_out = min(usage.output_audio_tokens, usage.output_tokens)
-    nanousd_tokens = (
-        (prompt - cache_read - cache_write - audio_in) * price.input.at(prompt)
-        + cache_read * price.cache_read.at(prompt)
-        + cache_write * price.cache_write.at(prompt)
-        + audio_in * price.input_audio.at(prompt)
-        + (usage.output_tokens - audio_out) * price.output.at(prompt)
-        + audio_out * price.output_audio.at(prompt)
-    )
+    nanousd_tokens = 0
+    for tokens, rate in (
+        (prompt - cache_read - cache_write - audio_in, price.input),
+        (cache_read, price.cache_read),
+        (cache_write, price.cache_write),
+        (audio_in, price.input_audio),
+        (usage.output_tokens - audio_out, price.output),
+        (audio_out, price.output_audio),
+    ):
+        if tokens:
+            nanousd_tokens += tokens * rate.at(prompt)
     per_call = price.per_request_nanousd
     return per_call + (nanousd_tokens + _TOKENS_PER_MTOK // 2) // _TOKENS_PER_MTOK
 
@@ -51,4 +54,9 @@ def usd_text(nanousd: int) -> str:
 
 
 def _dearest(*rates: Rate) -> int:
-    return max(step for rate in rates for step in (rate.base, *(price for _, price in rate.steps)))
+    most = 0
+    for rate in rates:
+        most = max(most, rate.base)
+        for _, step in rate.steps:
+            most = max(most, step)
+    return most

@@ -8,10 +8,11 @@ import msgspec
 from shared.clock import Clock
 from shared.errors import StoreUnavailable
 from shared.ledger.books import Charge, Opening, lost
-from shared.ledger.rows import ledger_row
+from shared.ledger.settle import Follower, Standings, write_charges
 from shared.ledger.spool import Spool, orphans
+from shared.store.budgets import settle
 from shared.store.engine import Store
-from shared.store.ledger import REFUSALS, insert_ledger
+from shared.store.ledger import REFUSALS
 from shared.telemetry.log import get_logger
 from shared.telemetry.metrics import LOST_ATTEMPTS, SPOOL_PENDING, SPOOL_RECORDS
 
@@ -19,6 +20,10 @@ log = get_logger("ledger")
 
 FLUSH_S = 0.2
 """How long a record may wait for others to share its transaction."""
+
+BUSY_FLUSH_S = 0.5
+MANY = 50
+"""After a flush of so many records the next may wait longer: half of its cost is the commit."""
 
 AWAY_S = 1.0
 """Wait before the database is tried again."""
@@ -53,25 +58,28 @@ class SpoolBooks:
 
 
 class Keeper:
-    """The background task of a process that owns a spool."""
+    """The background task of a process that owns a spool. `follower` hears what reached SQL."""
 
-    def __init__(self, spool: Spool, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, spool: Spool, store: Store, clock: Clock, follower: Follower | None = None
+    ) -> None:
         self._spool = spool
         self._store = store
         self._clock = clock
+        self._follower = follower
 
     async def run(self) -> None:
         """Flush for ever; cancelled by its owner, who then calls `flush` a last time."""
         next_replay_s = 0.0
         while True:
             try:
-                await self.flush()
+                moved = await self.flush()
                 if self._clock.monotonic() >= next_replay_s:
                     await replay_orphans(
                         self._spool.path.parent, self._store, self._clock, own=self._spool.path
                     )
                     next_replay_s = self._clock.monotonic() + REPLAY_S
-                await self._clock.sleep(FLUSH_S)
+                await self._clock.sleep(FLUSH_S if moved < MANY else BUSY_FLUSH_S)
             except StoreUnavailable as error:
                 log.warning(
                     "spool.waiting", pending_bytes=self._spool.pending_bytes, why=str(error)
@@ -82,20 +90,28 @@ class Keeper:
                 await self._clock.sleep(AWAY_S)
 
     async def flush(self) -> int:
-        """Move all that is pending to SQL; return how many charges went.
+        """Move all that is pending now to SQL; return how many charges went.
+
+        What comes in meanwhile waits for the next: chasing it would be one small transaction after
+        another for as long as there are calls.
 
         Raises:
             StoreUnavailable: the rest stays in the spool.
         """
         self._spool.write_waiting()
         moved = 0
-        while self._spool.pending_bytes:
+        due_bytes = self._spool.flushed_bytes + self._spool.pending_bytes
+        while self._spool.flushed_bytes < due_bytes:
             await asyncio.to_thread(self._spool.sync)
             charges, end = self._spool.read()
             if end == self._spool.flushed_bytes:
                 break
-            await insert_charges(self._store, charges, self._spool.path.parent / REFUSED)
-            self._spool.flushed_bytes = end
+            standings = await insert_charges(
+                self._store, charges, self._spool.path.parent / REFUSED
+            )
+            self._spool.flushed(end)
+            if self._follower is not None:
+                self._follower.settled(charges, standings)
             moved += len(charges)
         SPOOL_RECORDS.inc(moved)
         SPOOL_PENDING.set(self._spool.pending_bytes)
@@ -103,25 +119,27 @@ class Keeper:
         return moved
 
 
-async def insert_charges(store: Store, charges: list[Charge], refused: Path) -> None:
-    """Write ledger rows; those that stand already change nothing.
+async def insert_charges(store: Store, charges: list[Charge], refused: Path) -> Standings:
+    """Write ledger rows and settle their budgets; those that stand already change nothing.
 
     A row that the database will never take, because of a value, goes to the file `refused`, for
     people: the others behind it must not wait for ever.
+
+    Returns:
+        How the owners of the costs stand in their budgets afterwards.
 
     Raises:
         StoreUnavailable: none or some were written; all may be tried again.
     """
     if not charges:
-        return
+        return {}
     try:
         async with store.write() as tx:
-            await insert_ledger(tx, [ledger_row(charge) for charge in charges])
+            standings = await write_charges(tx, charges)
     except REFUSALS as error:
         if len(charges) > 1:
-            for charge in charges:
-                await insert_charges(store, [charge], refused)
-            return
+            each = [await insert_charges(store, [charge], refused) for charge in charges]
+            return {name: standing for one in each for name, standing in one.items()}
         log.critical(
             "ledger.refused",
             attempt_id=charges[0].opening.attempt_id,
@@ -130,11 +148,14 @@ async def insert_charges(store: Store, charges: list[Charge], refused: Path) -> 
         )
         with refused.open("ab") as file:
             file.write(msgspec.json.encode(charges[0]) + b"\n")
+        return {}
+    return standings
 
 
 async def replay_orphans(folder: Path, store: Store, clock: Clock, own: Path | None = None) -> int:
     """Write what dead processes left: their charges, and an open without a close as `lost`.
 
+    Then nobody needs their grants any more, and they are taken back.
     Returns how many attempts were lost. Safe to run anywhere and twice: rows are unique by
     attempt.
     """
@@ -145,6 +166,10 @@ async def replay_orphans(folder: Path, store: Store, clock: Clock, own: Path | N
         for start in range(0, len(charges), REPLAY_GROUP):
             group = charges[start : start + REPLAY_GROUP]
             await insert_charges(store, group, folder / REFUSED)
+        owners = {charge.opening.grant for charge in charges if charge.opening.grant is not None}
+        if owners:
+            async with store.write() as tx:
+                await settle(tx, {}, release=owners)
         orphan.remove()
         lost_count += len(left_open)
         LOST_ATTEMPTS.inc(len(left_open))

@@ -7,8 +7,10 @@ the flusher fsyncs each group before it goes to SQL. A torn last line (power los
 
 import fcntl
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -19,8 +21,11 @@ from shared.ledger.books import Charge, Opening
 ROTATE_BYTES = 8 * 1024 * 1024
 """A drained file above this is replaced by a new one with what is still open."""
 
-GROUP_BYTES = 512 * 1024
-"""What the flusher reads at a time: a few hundred records."""
+GROUP_BYTES = 2 * 1024 * 1024
+"""What the flusher reads at a time where it reads: about a thousand records."""
+GROUP_CHARGES = 1_000
+MOST_RECENT = 4_000
+"""Unflushed charges kept in memory, 2 KB each; what is more is read from the file again."""
 
 _encoder = msgspec.json.Encoder()
 _opening = msgspec.json.Decoder(Opening)
@@ -38,6 +43,9 @@ class Spool:
         self._turn = 0
         self._open: dict[str, Opening] = {}
         self._waiting: list[Charge] = []
+        # The unflushed charges and where each ends, so that they need not be read and decoded
+        # again; None after there were too many of them, until all is flushed.
+        self._recent: deque[tuple[Charge, int]] | None = deque()
         self._size = 0
         self.flushed_bytes = 0
         self.path, self._file = self._created()
@@ -76,7 +84,14 @@ class Spool:
             charge = self._waiting[0]
             self._append(b"C", _encoder.encode(charge))
             self._waiting.pop(0)
+            self._remember(charge)
             self._open.pop(charge.opening.attempt_id, None)
+
+    def _remember(self, charge: Charge) -> None:
+        if self._recent is not None:
+            self._recent.append((charge, self._size))
+            if len(self._recent) > MOST_RECENT:
+                self._recent = None
 
     def _append(self, kind: bytes, payload: bytes) -> None:
         line = kind + payload + b"\n"
@@ -99,6 +114,8 @@ class Spool:
 
     def read(self) -> tuple[list[Charge], int]:
         """Return the next unflushed charges and the position after them."""
+        if self._recent is not None:
+            return self._read_recent(self._recent)
         with self.path.open("rb") as file:
             file.seek(self.flushed_bytes)
             data = file.read(GROUP_BYTES)
@@ -111,6 +128,19 @@ class Spool:
         charges = [record for record in records(data[:end]) if isinstance(record, Charge)]
         return charges, self.flushed_bytes + end
 
+    def _read_recent(self, recent: "deque[tuple[Charge, int]]") -> tuple[list[Charge], int]:
+        while recent and recent[0][1] <= self.flushed_bytes:
+            recent.popleft()
+        group = list(islice(recent, GROUP_CHARGES))
+        end = group[-1][1] if len(group) < len(recent) else self._size
+        return [charge for charge, _ in group], end
+
+    def flushed(self, end: int) -> None:
+        """Take note that all before `end` is in SQL."""
+        self.flushed_bytes = end
+        if self._recent is None and not self.pending_bytes:
+            self._recent = deque()
+
     def rotate_if_drained(self) -> None:
         """Start a new file once all of a large one is in SQL; open attempts move along."""
         if self.pending_bytes or self._size < self._rotate_bytes:
@@ -118,6 +148,7 @@ class Spool:
         old_path, old_file, still_open = self.path, self._file, list(self._open.values())
         self.path, self._file = self._created()
         self._size = self.flushed_bytes = 0
+        self._recent = deque()
         for opening in still_open:
             self._append(b"O", _encoder.encode(opening))
         self.flushed_bytes = self._size

@@ -1,12 +1,12 @@
 """Joining a configured base URL with an endpoint's path, without doubling `/v1`."""
 
+from functools import lru_cache
 from urllib.parse import urlsplit
 
-from shared.providers.request import InferenceRequest
 
-
-def endpoint_url(base_url: str, request: InferenceRequest) -> str:
-    """Return the URL of the request's endpoint.
+@lru_cache(maxsize=256)
+def endpoint_url(base_url: str, endpoint: str) -> str:
+    """Return the URL of a served endpoint.
 
     The base is what stands before `/chat/completions`; one without any path gets `/v1`, because
     people write `http://gpu:8000` and mean it.
@@ -14,7 +14,7 @@ def endpoint_url(base_url: str, request: InferenceRequest) -> str:
     base = base_url.rstrip("/")
     if not urlsplit(base).path:
         base += "/v1"
-    return base + request.endpoint.removeprefix("/v1")
+    return base + endpoint.removeprefix("/v1")
 
 
 def with_v1(host_root: str) -> str:

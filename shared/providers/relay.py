@@ -88,7 +88,7 @@ def relay(
     force = request.stream and vendor.stream_options and request.endpoint in GENERATING
     params = {**provider.params, **target.params}
     http = HttpRequest(
-        url=endpoint_url(base_url, request),
+        url=endpoint_url(base_url, request.endpoint),
         headers=_headers(vendor, provider, secret, request, target),
         body=rewrite(request.raw, model=target.model, params=params, force_stream_usage=force),
     )
@@ -119,5 +119,6 @@ def _headers(
     if secret:
         headers["authorization"] = f"Bearer {secret}"
     for own in (vendor.headers, provider.headers, target.headers):
-        headers.update({name.lower(): value for name, value in own.items()})
+        if own:
+            headers.update({name.lower(): value for name, value in own.items()})
     return headers

@@ -12,6 +12,8 @@ class StreamOptions(msgspec.Struct, frozen=True):
 class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     """A partial decode; everything else stays in the raw bytes.
 
+    Some fields are here only so that a value of a wrong type is refused at once, by name. What a
+    value may be, within its type, is the provider's to say.
     The Raw fields are empty (and false) when the caller left them out.
     """
 
@@ -24,6 +26,18 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     safety_identifier: str | None = None
     encoding_format: str | None = None
+    dimensions: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: float | None = None
+    parallel_tool_calls: bool | None = None
+    stop: str | list[str] | None = None
+    tool_choice: str | dict[str, msgspec.Raw] | None = None
+    response_format: dict[str, msgspec.Raw] | None = None
+    metadata: dict[str, msgspec.Raw] | None = None
+    logit_bias: dict[str, msgspec.Raw] | None = None
     messages: msgspec.Raw = msgspec.Raw()
     input: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()

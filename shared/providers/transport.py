@@ -1,9 +1,9 @@
-"""Bytes to providers and back, over aiohttp.
+"""Bytes to providers and back, over aiohttp: the way out, should the client of our own fail.
 
-aiohttp because its pool survives cancellation, of which a gateway lives: every client that goes
-away, every deadline and every fallback cancels a call. It is kept to the bare wire: no cookies,
-no proxies from the environment, no redirects, no decompression, no timeouts but for connecting
-(first token, idle and attempt are the chain's).
+`wiring.py` says for which URLs it is used, by default for none. Its pool survives cancellation,
+of which a gateway lives: every client that goes away, every deadline and every fallback cancels a
+call. It is kept to the bare wire: no cookies, no proxies from the environment, no redirects, no
+decompression, no timeouts but for connecting (first token, idle and attempt are the chain's).
 """
 
 import ssl
@@ -15,8 +15,19 @@ from types import TracebackType
 import aiohttp
 from yarl import URL
 
-from shared.errors import FailureKind, UpstreamError
-from shared.providers.exchange import HttpRequest, OpenResponse, Transport
+from shared.errors import UpstreamError
+from shared.providers.exchange import HttpRequest, OpenResponse
+from shared.providers.http1_failures import (
+    broke_off,
+    connect_took_too_long,
+    invalid_request,
+    no_answer,
+    not_http,
+    too_large,
+    unreachable,
+    unresolved,
+    unsafe_tls,
+)
 
 KEEPALIVE_S = 30.0
 """Idle connections are closed after this; most servers wait longer."""
@@ -47,13 +58,9 @@ class AiohttpResponse:
                 pieces.append(piece)
                 size_bytes += len(piece)
                 if size_bytes > limit_bytes:
-                    raise UpstreamError(
-                        FailureKind.MALFORMED,
-                        f"The provider's answer is larger than {limit_bytes} bytes.",
-                        status=self.status,
-                    )
+                    raise too_large(limit_bytes, status=self.status)
         except (aiohttp.ClientError, OSError) as error:
-            raise _broken(error) from error
+            raise broke_off(type(error).__name__) from error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -67,7 +74,7 @@ class AiohttpResponse:
             while piece := await content.readany():
                 yield piece
         except (aiohttp.ClientError, OSError) as error:
-            raise _broken(error) from error
+            raise broke_off(type(error).__name__) from error
 
 
 class _OpenCall:
@@ -151,46 +158,21 @@ class AiohttpTransport:
         )
 
 
-class RoutingTransport:
-    """Sends a call to the transport of its URL's scheme, all others to `other`."""
-
-    def __init__(self, other: Transport, by_scheme: Mapping[str, Transport]) -> None:
-        self._other = other
-        self._by_scheme = dict(by_scheme)
-
-    def open(
-        self, request: HttpRequest, *, connect_s: float
-    ) -> AbstractAsyncContextManager[OpenResponse]:
-        """Open the call where it belongs."""
-        scheme = request.url.partition(":")[0]
-        transport = self._by_scheme.get(scheme, self._other)
-        return transport.open(request, connect_s=connect_s)
-
-
 def failure_of(error: Exception, *, host: str) -> UpstreamError:
     """Return what went wrong before the head, in words without secrets (the host only)."""
     if isinstance(error, TimeoutError):
-        return _unsent(f"Connecting to {host} took too long.", FailureKind.TIMEOUT)
+        return connect_took_too_long(host)
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return _unsent(f"No safe TLS connection to {host}.")
+        return unsafe_tls(host)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return _unsent(f"The name {host} could not be resolved.")
+        return unresolved(host)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return _unsent(f"No connection to {host}.")
+        return unreachable(host)
     if isinstance(error, aiohttp.ClientResponseError):
-        return UpstreamError(FailureKind.MALFORMED, f"{host} did not answer in readable HTTP.")
+        return not_http(host)
     if isinstance(error, ValueError):
-        return _unsent(f"The request to {host} is not valid HTTP.")
-    return UpstreamError(FailureKind.CONNECTION, f"{host} closed the connection without an answer.")
-
-
-def _unsent(message: str, kind: FailureKind = FailureKind.CONNECTION) -> UpstreamError:
-    return UpstreamError(kind, message, sent=False)
-
-
-def _broken(error: Exception) -> UpstreamError:
-    kind = type(error).__name__
-    return UpstreamError(FailureKind.CONNECTION, f"The provider's answer broke off ({kind}).")
+        return invalid_request(host)
+    return no_answer(host)
 
 
 @lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ import msgspec
 from shared.config.model import Price, Retry, Timeouts
 from shared.errors import FailureKind
 from shared.providers.target import Target
-from shared.routing.route import Route, WeightedTarget
+from shared.routing.route import Route, Routes, WeightedTarget
 
 Draw = Callable[[], float]
 """Returns a number in [0, 1)."""
@@ -28,9 +28,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Steps in order; `redirects` replaces what is left after a failure of that kind."""
+    """Steps in order; `redirects` replaces what is left after a failure of that kind.
+
+    `configured` is the route's name in the file: a wildcard stands for many routes.
+    """
 
     route: str
+    configured: str
     steps: tuple[Step, ...]
     redirects: Mapping[FailureKind, tuple[Step, ...]] = {}
     total_s: float = 600.0
@@ -59,10 +63,37 @@ def build_plan(
     }
     return Plan(
         route=route.model,
+        configured=route.configured,
         steps=_first_of_each(steps),
         redirects=redirects,
         total_s=route.timeouts.total_s,
     )
+
+
+def fixed_plans(routes: Routes) -> dict[str, Plan]:
+    """Return the plans that chance and turns have no part in, by the route's name.
+
+    Most routes have one; building it for every call would cost more than looking it up.
+    """
+    plans = {}
+    for name, route in routes.by_name.items():
+        others = [
+            *route.fallbacks,
+            *(name for names in route.on_failure.values() for name in names),
+        ]
+        reached = [route, *(found for other in others if (found := routes.find(other)))]
+        if all(_is_fixed(one) for one in reached):
+            plans[name] = build_plan(route, routes.find, _never)
+    return plans
+
+
+def _is_fixed(route: Route) -> bool:
+    by_chance = route.strategy in {"weighted", "round_robin"} and len(route.choices) > 1
+    return not by_chance and all(len(group) == 1 for group in route.choices)
+
+
+def _never() -> float:
+    raise AssertionError("a fixed plan was drawn for")
 
 
 def _ordered(route: Route, draw: Draw, turn: int) -> list[Step]:

@@ -39,6 +39,7 @@ __all__ = [
     "end_unleased",
     "expired_leases",
     "finish",
+    "is_held",
     "open_attempt",
     "open_attempts_of",
     "past_deadline",
@@ -81,14 +82,19 @@ async def renew(tx: Tx, *, owner: str, held: Mapping[str, int], lease_s: float) 
     )
 
 
-async def open_attempt(tx: Tx, *, token: int, row: AttemptRow) -> bool:
-    """Record that a provider is about to be called; False when the lease is gone."""
+async def is_held(tx: Tx, *, job_id: str, token: int) -> bool:
+    """Return whether the job is still ours; it then is until this transaction ends."""
     held = await tx.connection.execute(
         sa.select(job.c.id)
-        .where(job.c.id == row.job_id, *_held(token))
+        .where(job.c.id == job_id, *_held(token))
         .with_for_update(read=True)  # the lease cannot change hands before this commits
     )
-    if held.one_or_none() is None:
+    return held.one_or_none() is not None
+
+
+async def open_attempt(tx: Tx, *, token: int, row: AttemptRow) -> bool:
+    """Record that a provider is about to be called; False when the lease is gone."""
+    if not await is_held(tx, job_id=row.job_id, token=token):
         return False
     await tx.connection.execute(sa.insert(attempt).values(msgspec.structs.asdict(row)))
     return True

@@ -26,6 +26,7 @@ from shared.errors import OwnFault, StoreUnavailable
 from shared.store.lanes import PERMIT_S, Lane, postgresql_lane, sqlite_reader, sqlite_writer
 from shared.store.tables import REVISION, revision_of
 from shared.store.urls import Backend, parse_store_url
+from shared.telemetry.metrics import STORE_FAILURES
 
 TRANSACTION_S = 15.0
 """Seconds one transaction may last; above the server's own statement and lock timeouts."""
@@ -200,6 +201,16 @@ async def open_store(url: str, *, clock: Clock | None = None) -> Store:
 @contextmanager
 def _translated() -> Iterator[None]:
     """Turn what means "the database is away" into StoreUnavailable; a bug stays what it is."""
+    try:
+        with _told():
+            yield
+    except StoreUnavailable:
+        STORE_FAILURES.inc()
+        raise
+
+
+@contextmanager
+def _told() -> Iterator[None]:
     try:
         yield
     except PoolTimeout as error:

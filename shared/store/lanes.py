@@ -70,6 +70,8 @@ class Lane:
 
 def postgresql_lane(url: StoreUrl) -> Lane:
     """Return the one lane of a PostgreSQL store."""
+    from shared.store.postgresql import PromptConnection  # heavy, and SQLite has no use for it
+
     engine = create_async_engine(
         url.for_asyncio(),
         poolclass=AsyncAdaptedQueuePool,
@@ -78,6 +80,7 @@ def postgresql_lane(url: StoreUrl) -> Lane:
         pool_timeout=PERMIT_S,
         pool_pre_ping=True,  # after a restart of the server nobody meets a dead connection
         pool_recycle=1800,
+        connect_args={"async_creator_fn": PromptConnection.connect},
         use_native_hstore=False,  # saves a query on every new connection
         hide_parameters=True,  # bodies and secrets stay out of error texts
     )

@@ -2,15 +2,19 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError
 
+from shared.chat.usage import Usage
+from shared.store.columns import Words, micros
 from shared.store.engine import Tx
 from shared.store.records import LedgerRow, ModelTotals, UsageTotals
 from shared.store.tables import ledger
+from shared.store.urls import Backend
 
 SUMS: tuple[sa.ColumnElement[Any], ...] = (
     sa.func.count(sa.distinct(ledger.c.request_id)).label("requests"),
@@ -31,20 +35,29 @@ REFUSALS = (DataError, OverflowError)
 COUNTED = tuple(column.key for column in SUMS if column.key is not None)
 
 
-async def insert_ledger(tx: Tx, rows: Iterable[LedgerRow]) -> int:
-    """Write the rows; return how many were new. An attempt that is there already stays as it is.
+async def insert_ledger(tx: Tx, rows: Iterable[LedgerRow]) -> frozenset[str]:
+    """Write the rows; return the ids of the new ones. An attempt that is there stays as it is.
 
     Windows and budgets may change only by what is new.
     """
-    new = list(rows)
-    if not new:
-        return 0
-    recorded_at = await tx.now()
-    statement = tx.insert(ledger).on_conflict_do_nothing(index_elements=["attempt_id"])
-    inserted = await tx.connection.execute(
-        statement.returning(ledger.c.attempt_id), [_values(row, recorded_at) for row in new]
-    )
-    return len(inserted.all())
+    given: dict[str, LedgerRow] = {}
+    for row in rows:
+        given.setdefault(row.attempt_id, row)
+    if tx.backend == "sqlite" and given:  # we are the one writer: nobody comes in between
+        mine = ledger.c.attempt_id.in_(given)
+        for known in await tx.connection.scalars(sa.select(ledger.c.attempt_id).where(mine)):
+            del given[known]
+    recorded_at = micros(await tx.now()) if given else 0
+    # In one order for all writers, so that none waits for another in a circle.
+    ordered = sorted(given)
+    new: set[str] = set()
+    for start in range(0, len(ordered), AT_ONCE):
+        names = ordered[start : start + AT_ONCE]
+        values = tuple(value for name in names for value in _values(given[name], recorded_at))
+        statement = _insert(tx.backend, len(names))
+        written = await tx.connection.exec_driver_sql(statement, values)
+        new.update(names if tx.backend == "sqlite" else written.scalars())
+    return frozenset(new)
 
 
 async def job_cost(tx: Tx, job_id: str) -> int | None:
@@ -80,7 +93,40 @@ def counted(row: sa.Row[Any]) -> dict[str, int]:
     return {name: int(values[name] or 0) for name in COUNTED}
 
 
-def _values(row: LedgerRow, recorded_at: datetime) -> dict[str, object]:
-    flat = msgspec.structs.asdict(row)
-    usage = flat.pop("usage")
-    return {**flat, **msgspec.structs.asdict(usage), "recorded_at": recorded_at}
+_USAGE = frozenset(Usage.__struct_fields__)
+_COLUMNS = [column for column in ledger.columns if column.name != "recorded_at"]
+_fields = attrgetter(*(f"usage.{one.name}" if one.name in _USAGE else one.name for one in _COLUMNS))
+_CONVERTED = [
+    (place, column.type)
+    for place, column in enumerate(_COLUMNS)
+    if isinstance(column.type, sa.TypeDecorator) and not isinstance(column.type, Words)
+]
+_WORDS = [place for place, column in enumerate(_COLUMNS) if isinstance(column.type, Words)]
+_DIALECT = sa.engine.default.DefaultDialect()
+
+
+AT_ONCE = 250
+"""Rows of one statement. One statement, not one for each row: on SQLite each would give up the
+interpreter's lock and wait for it again, for as long as calls keep the event loop busy."""
+
+
+@lru_cache(maxsize=8)
+def _insert(backend: Backend, rows: int) -> str:
+    """Return the statement, for the driver: SQLAlchemy's own way takes 45 µs of CPU a row."""
+    mark = "?" if backend == "sqlite" else "%s"
+    names = ", ".join(f'"{name}"' for name in (*(one.name for one in _COLUMNS), "recorded_at"))
+    row = "(" + ", ".join([mark] * len(ledger.columns)) + ")"
+    returning = "" if backend == "sqlite" else " RETURNING attempt_id"
+    values = ", ".join([row] * rows)
+    return f"INSERT INTO ledger ({names}) VALUES {values} ON CONFLICT DO NOTHING{returning}"  # noqa: S608 (names of our own columns)
+
+
+def _values(row: LedgerRow, recorded_at: int) -> tuple[object, ...]:
+    values = list(_fields(row))
+    for place, kind in _CONVERTED:
+        values[place] = kind.process_bind_param(values[place], _DIALECT)
+    for place in _WORDS:
+        text = values[place]
+        if text is not None and not (text.isascii() and "\x00" not in text):
+            values[place] = Words().process_bind_param(text, _DIALECT)
+    return (*values, recorded_at)

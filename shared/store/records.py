@@ -44,6 +44,28 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: datetime | None = None
 
 
+class BudgetRef(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """The window of a budget that a call belongs to, fixed when it starts.
+
+    `budget_id` is such as `tenant:acme/day`.
+    """
+
+    budget_id: str
+    starts_at: datetime
+
+
+class BudgetStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget's window, and what one owner has of it.
+
+    `amount_nanousd` is the owner's part of `granted_nanousd`. A higher `version` is newer.
+    """
+
+    amount_nanousd: int = 0
+    settled_nanousd: int = 0
+    granted_nanousd: int = 0
+    version: int = 0
+
+
 class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
     """One provider attempt that has ended. No `cost_nanousd`: its price is unknown."""
 

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from shared.chat.usage import Usage
 from shared.store.columns import Document, Moment, Words
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration. Kept here so that a server need not load Alembic to check it."""
 
 VERSION = sa.table("alembic_version", sa.column("version_num", sa.Text))
@@ -115,6 +115,29 @@ window_mark = sa.Table(
     sa.Column("window", Words, primary_key=True),
     sa.Column("closed_until", Moment, nullable=False),
     sa.Column("checked_at", Moment, nullable=False),
+)
+
+# The limit is the config's and not kept: settled + granted never grows past it.
+budget_window = sa.Table(
+    "budget_window",
+    metadata,
+    sa.Column("budget_id", Words, primary_key=True),
+    sa.Column("starts_at", Moment, primary_key=True),
+    sa.Column("settled_nanousd", sa.BigInteger, nullable=False),
+    sa.Column("granted_nanousd", sa.BigInteger, nullable=False),
+    # Grows with every change of the row or of its grants: tells which news of it is newer.
+    sa.Column("version", sa.BigInteger, nullable=False),
+)
+
+budget_grant = sa.Table(
+    "budget_grant",
+    metadata,
+    sa.Column("owner", Words, primary_key=True),
+    sa.Column("budget_id", Words, primary_key=True),
+    sa.Column("starts_at", Moment, primary_key=True),
+    sa.Column("amount_nanousd", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", Moment, nullable=False),
+    sa.Index("ix_budget_grant_expires", "expires_at"),
 )
 
 job = sa.Table(

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from shared.telemetry.context import current_ids
+from shared.telemetry.lines import LINES, Lines
 from shared.telemetry.redaction import redacted_value
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
@@ -43,9 +44,10 @@ def configure_logging(
 ) -> None:
     """Set up logging for this process; once, before the first line.
 
-    `console` writes coloured lines for people instead of JSON. The default stream is stderr.
+    `console` writes coloured lines for people instead of JSON. The default stream is stderr, which
+    an event loop never waits for (`lines`).
     """
-    target = stream or sys.stderr
+    target = LINES if stream is None else Lines(stream)
     shared_steps: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
@@ -59,7 +61,7 @@ def configure_logging(
     structlog.configure(
         processors=[*shared_steps, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(target),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", target)),
         cache_logger_on_first_use=True,
     )
     _adopt_library_logs(level, target, shared_steps, renderer)
@@ -72,11 +74,11 @@ def wants_console(environment: str, stream: TextIO | None = None) -> bool:
 
 def _adopt_library_logs(
     level: LogLevel,
-    stream: TextIO,
+    lines: Lines,
     steps: list[structlog.typing.Processor],
     renderer: structlog.typing.Processor,
 ) -> None:
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *steps],

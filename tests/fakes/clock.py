@@ -1,9 +1,11 @@
 """A clock that only moves when told: sleeping takes no time but the clock's own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+
+from shared.clock import Waited
 
 
 class FakeClock:
@@ -37,6 +39,9 @@ class FakeClock:
     def timeout(self, length_s: float) -> AbstractAsyncContextManager[object]:
         return self._timeout(length_s)
 
+    def patience(self, ends_s: Callable[[], float]) -> "FakePatience":
+        return FakePatience(self, ends_s)
+
     @asynccontextmanager
     async def _timeout(self, length_s: float) -> AsyncIterator[None]:
         limit_s = self.elapsed_s + length_s
@@ -45,3 +50,18 @@ class FakeClock:
             yield
         finally:
             self._limits.remove(limit_s)
+
+
+class FakePatience:
+    """Strikes when a sleep of the clock passes its moment."""
+
+    def __init__(self, clock: FakeClock, ends_s: Callable[[], float]) -> None:
+        self._clock = clock
+        self._ends_s = ends_s
+
+    async def wait(self, piece: Awaitable[Waited]) -> Waited:
+        async with self._clock.timeout(self._ends_s() - self._clock.elapsed_s):
+            return await piece
+
+    def end(self) -> None:
+        pass

@@ -166,18 +166,22 @@ class Stack:
         return child
 
     def api(self, *arguments: str) -> Child:
-        """Start an API; it serves when this returns."""
-        child = self.start("api", *arguments)
+        """Start an API; it serves when this returns. Unless asked it stops without a delay."""
+        child = self.start("api", "--stop-delay=0", *arguments)
         self.wait_for_api(child)
         return child
 
     def wait_for_api(self, child: Child) -> None:
         """Return when it serves and its port is known."""
+        self.wait_for_port(child)
+        eventually(lambda: _ready(child), within_s=START_S, what=f"{child.url}/readyz")
+
+    def wait_for_port(self, child: Child) -> None:
+        """Return when it listens and its port is known; it may not be ready."""
         address = str(child.wait_for_event("api.serving")["address"])
         found = re.search(r":(\d+)$", address)
         assert found is not None
         child.port = int(found.group(1))
-        eventually(lambda: _ready(child), within_s=START_S, what=f"{child.url}/readyz")
 
     def worker(self, *arguments: str) -> Child:
         """Start a worker; `worker.started` in its log says that it looks for jobs."""

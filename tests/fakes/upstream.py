@@ -10,6 +10,7 @@ One server plays any number of providers, told apart by the first part of the pa
 import asyncio
 import contextlib
 import json
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -157,6 +158,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self.port = 0
+        self.scheme = "http"
         self.requests: list[Recorded] = []
         self.connections: list[Connection] = []
         self.otherwise: Script = says("ok")
@@ -166,7 +168,7 @@ class Upstream:
 
     def base_url(self, provider: str = "up") -> str:
         """What stands before `/chat/completions`."""
-        return f"http://127.0.0.1:{self.port}/{provider}/v1"
+        return f"{self.scheme}://127.0.0.1:{self.port}/{provider}/v1"
 
     def script(self, provider: str, *answers: Script) -> None:
         """Add answers, one for each next request."""
@@ -267,9 +269,10 @@ class Upstream:
 
 
 @asynccontextmanager
-async def running_upstream() -> AsyncIterator[Upstream]:
+async def running_upstream(tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
     """Yield a server on a port of the system's choice; all of it ends with the block."""
     upstream = Upstream()
+    upstream.scheme = "https" if tls else "http"
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -283,7 +286,7 @@ async def running_upstream() -> AsyncIterator[Upstream]:
         finally:
             tasks.discard(task)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     upstream.port = server.sockets[0].getsockname()[1]
     try:
         yield upstream

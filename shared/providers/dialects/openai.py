@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 
 import msgspec
+from typing_extensions import override
 
 from shared.chat.usage import Usage
 from shared.errors import FailureKind, UpstreamError
 from shared.providers.dialects import openai_errors
 from shared.providers.dialects.openai_embeddings import in_asked_form
 from shared.providers.dialects.openai_stream import FAILED_FINISHES, UNREADABLE, OpenAIScanner
-from shared.providers.dialects.openai_usage import usage_from, usage_in
+from shared.providers.dialects.openai_usage import WireUsage, usage_from, usage_in, usage_of_wire
 from shared.providers.exchange import HttpRequest, HttpResponse, Reply
 from shared.providers.head import refuse_body, refuse_stream
 
@@ -46,21 +47,44 @@ class _Answer(msgspec.Struct):
     model: object = None
     choices: list[_Choice] | None = None
     data: msgspec.Raw = msgspec.Raw()
-    usage: object = None
-    x_groq: dict[str, object] | None = None
+    usage: WireUsage | None = None
     error: object = None
 
+    def counts(self) -> Usage | None:
+        """Return what was used."""
+        return usage_of_wire(self.usage)
 
-_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+class _OddAnswer(_Answer):
+    """The same with the usage in any form and place."""
+
+    usage: object = None  # type: ignore[assignment]  # read loosely
+    x_groq: dict[str, object] | None = None
+
+    @override
+    def counts(self) -> Usage | None:
+        return usage_from(usage_in({"usage": self.usage, "x_groq": self.x_groq}))
+
+
+_decode_usual = msgspec.json.Decoder(_Answer).decode
+_decode_odd = msgspec.json.Decoder(_OddAnswer).decode
+
+
+def _decode_answer(body: bytes) -> _Answer:
+    """Decode the usual form at once, and what is not quite it with patience."""
+    try:
+        answer = _decode_usual(body)
+    except msgspec.ValidationError:
+        return _decode_odd(body)
+    return _decode_odd(body) if answer.usage is None else answer
 
 
 def usage_of(body: bytes) -> Usage | None:
     """Return the usage of a whole answer, None when it has none or is not JSON."""
     try:
-        answer = _decode_answer(body)
+        return _decode_answer(body).counts()
     except UNREADABLE:
         return None
-    return _usage(answer)
 
 
 class RelayExchange:
@@ -102,7 +126,7 @@ class RelayExchange:
         return Reply(
             body=self._body(response.body),
             model=answer.model if isinstance(answer.model, str) and answer.model else None,
-            usage=_usage(answer),
+            usage=answer.counts(),
             finish_reason=self._finish_reason(answer),
         )
 
@@ -145,10 +169,6 @@ class RelayExchange:
                 FailureKind.SERVER_ERROR, f"The provider broke off its answer ({reason})."
             )
         return reason
-
-
-def _usage(answer: _Answer) -> Usage | None:
-    return usage_from(usage_in({"usage": answer.usage, "x_groq": answer.x_groq}))
 
 
 def _raw(value: object) -> msgspec.Raw:

@@ -6,42 +6,86 @@ Groq (`x_groq.usage`).
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from shared.chat.usage import Usage
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Inside(msgspec.Struct, gc=False):
+    """`prompt_tokens_details`."""
+
+    cached_tokens: _Count | None = None
+    cache_write_tokens: _Count | None = None
+    audio_tokens: _Count | None = None
+
+
+class _Outside(msgspec.Struct, gc=False):
+    """`completion_tokens_details`."""
+
+    reasoning_tokens: _Count | None = None
+    audio_tokens: _Count | None = None
+
+
+class WireUsage(msgspec.Struct, gc=False):
+    """The usage object as nearly everybody sends it, decoded in one go."""
+
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
+    total_tokens: _Count | None = None
+    prompt_tokens_details: _Inside | None = None
+    completion_tokens_details: _Outside | None = None
+    prompt_cache_hit_tokens: _Count | None = None
+    num_cached_tokens: _Count | None = None
 
 
 def usage_from(usage: object) -> Usage | None:
     """Return the counts, or None when there is no usable usage object.
 
+    Counts that are no counts (text, negative, null) are left out, whatever they stand beside.
+    """
+    return usage_of_wire(_cleaned(usage)) if isinstance(usage, Mapping) else None
+
+
+def usage_of_wire(wire: WireUsage | None) -> Usage | None:
+    """Return the counts, or None when neither prompt nor completion is counted.
+
     An explicit zero is a zero. Subsets are cut down to what they are a part of, so that prices
     never go negative.
     """
-    if not isinstance(usage, Mapping):
+    if wire is None or (wire.prompt_tokens is None and wire.completion_tokens is None):
         return None
-    prompt = _count(usage, "prompt_tokens")
-    completion = _count(usage, "completion_tokens")
-    if prompt is None and completion is None:
-        return None
-    prompt, completion = prompt or 0, completion or 0
-    inside = _part(usage, "prompt_tokens_details")
-    outside = _part(usage, "completion_tokens_details")
-    reasoning = _count(outside, "reasoning_tokens") or 0
-    if _stands_beside(usage, prompt, completion, reasoning):
-        completion += reasoning
-    cache_read = min(_cache_read(usage, inside), prompt)
-    cache_write = min(_count(inside, "cache_write_tokens") or 0, prompt - cache_read)
+    prompt, completion = wire.prompt_tokens or 0, wire.completion_tokens or 0
+    inside = wire.prompt_tokens_details or _NOT_INSIDE
+    outside = wire.completion_tokens_details or _NOT_OUTSIDE
+    reasoning = outside.reasoning_tokens or 0
+    if reasoning and wire.total_tokens == prompt + completion + reasoning:
+        completion += reasoning  # xAI's chat puts it beside the completion, not inside
+    cache_read = min(_cache_read(wire, inside), prompt)
+    cache_write = min(inside.cache_write_tokens or 0, prompt - cache_read)
     return Usage(
         input_tokens=prompt,
         output_tokens=completion,
         cache_read_tokens=cache_read,
         cache_write_tokens=cache_write,
         reasoning_tokens=min(reasoning, completion),
-        input_audio_tokens=min(
-            _count(inside, "audio_tokens") or 0, prompt - cache_read - cache_write
-        ),
-        output_audio_tokens=min(_count(outside, "audio_tokens") or 0, completion),
+        input_audio_tokens=min(inside.audio_tokens or 0, prompt - cache_read - cache_write),
+        output_audio_tokens=min(outside.audio_tokens or 0, completion),
     )
+
+
+_NOT_INSIDE = _Inside()
+_NOT_OUTSIDE = _Outside()
+
+
+def _cache_read(wire: WireUsage, inside: _Inside) -> int:
+    for found in (inside.cached_tokens, wire.prompt_cache_hit_tokens, wire.num_cached_tokens):
+        if found is not None:
+            return found
+    return 0
 
 
 def usage_in(answer: Mapping[str, object]) -> object:
@@ -52,24 +96,26 @@ def usage_in(answer: Mapping[str, object]) -> object:
     return usage
 
 
-def _stands_beside(
-    usage: Mapping[Any, object], prompt: int, completion: int, reasoning: int
-) -> bool:
-    """Whether reasoning is not inside the completion: xAI's chat sums all three."""
-    total = _count(usage, "total_tokens")
-    return bool(reasoning) and total == prompt + completion + reasoning
-
-
-def _cache_read(usage: Mapping[Any, object], inside: Mapping[Any, object]) -> int:
-    for place, name in (
-        (inside, "cached_tokens"),
-        (usage, "prompt_cache_hit_tokens"),
-        (usage, "num_cached_tokens"),
-    ):
-        found = _count(place, name)
-        if found is not None:
-            return found
-    return 0
+def _cleaned(usage: Mapping[Any, object]) -> WireUsage:
+    """Return the counts that are counts; imitators send text, nulls and floats among them."""
+    inside = _part(usage, "prompt_tokens_details")
+    outside = _part(usage, "completion_tokens_details")
+    return WireUsage(
+        prompt_tokens=_count(usage, "prompt_tokens"),
+        completion_tokens=_count(usage, "completion_tokens"),
+        total_tokens=_count(usage, "total_tokens"),
+        prompt_tokens_details=_Inside(
+            cached_tokens=_count(inside, "cached_tokens"),
+            cache_write_tokens=_count(inside, "cache_write_tokens"),
+            audio_tokens=_count(inside, "audio_tokens"),
+        ),
+        completion_tokens_details=_Outside(
+            reasoning_tokens=_count(outside, "reasoning_tokens"),
+            audio_tokens=_count(outside, "audio_tokens"),
+        ),
+        prompt_cache_hit_tokens=_count(usage, "prompt_cache_hit_tokens"),
+        num_cached_tokens=_count(usage, "num_cached_tokens"),
+    )
 
 
 def _part(mapping: Mapping[Any, object], name: str) -> Mapping[Any, object]:

@@ -3,19 +3,13 @@
 import asyncio
 import random
 import socket
-import ssl
-from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from shared.errors import FailureKind, UpstreamError
 from shared.providers.exchange import HttpRequest
+from tests.fakes.certificates import self_signed, serving
 from tests.fakes.upstream import (
     DONE,
     JSON,
@@ -163,30 +157,9 @@ async def talks_plain_text(reader, writer):
     writer.close()
 
 
-def self_signed(folder):
-    """A server's context with a certificate that nobody vouches for."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    begins = datetime(2026, 1, 1, tzinfo=UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), serial_number=1)
-        .not_valid_before(begins)
-        .not_valid_after(begins + timedelta(days=36_500))
-        .sign(key, hashes.SHA256())
-    )
-    secret = key.private_bytes(
-        Encoding.PEM, PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    )
-    path = folder / "both.pem"
-    path.write_bytes(secret + certificate.public_bytes(Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return context
-
-
 @pytest.mark.parametrize("fault", ["plain text", "self-signed"])
 async def test_unsafe_tls_is_refused_and_told_without_secrets(transport, tmp_path, fault):
-    context = self_signed(tmp_path) if fault == "self-signed" else None
+    context = None if fault == "plain text" else serving(self_signed(tmp_path))
     server = await asyncio.start_server(talks_plain_text, "127.0.0.1", 0, ssl=context)
     async with server:
         port = server.sockets[0].getsockname()[1]

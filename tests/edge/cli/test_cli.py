@@ -20,7 +20,7 @@ providers:
   mock: {kind: mock}
   openai: {kind: openai, api_key: "${NO_SUCH_KEY}", optional: true}
 routes:
-- {model: m, targets: [{provider: mock, model: x}], limits: {rpm: 1}}
+- {model: m, targets: [{provider: mock, model: x}], breaker: {failures: 9}}
 tenants:
 - {id: acme, keys: [{name: ci, key: sk-file-canary-9876}]}
 """
@@ -68,12 +68,40 @@ def test_a_good_config_is_printed_without_secrets(run, good):
     assert "model: m" in result.stdout
     assert "canary" not in result.output
     assert 'note: provider "openai" is off: NO_SUCH_KEY not set\n' in result.stderr
-    assert 'warning: not in this version yet: limits (routes["m"].limits)' in result.stderr
+    assert 'warning: not in this version yet: the breaker (routes["m"].breaker)' in result.stderr
     assert result.stderr.endswith("good.yaml is fine\n")
 
 
 def test_the_file_of_the_environment_is_checked(run, good):
     assert 0 == run("check-config", SLUICEWAY_CONFIG=str(good)).exit_code
+
+
+def test_a_config_is_checked_with_its_overlay(run, good):
+    over = good.with_name("good.lab.toml")
+    over.write_text("[cache]\nttl_s = 4\n")
+
+    result = run("check-config", str(good), SLUICEWAY_ENV="lab")
+
+    assert (0, True) == (result.exit_code, "ttl_s: 4.0" in result.stdout)
+    assert result.stderr.startswith(f"read: {good}\nread: {over}\n")
+
+
+def test_an_overlay_by_itself_says_how_to_check_it(run, good):
+    over = good.with_name("good.lab.yaml")
+    over.write_text("routes: [{model: m, strategy: weighted}]\n")
+
+    result = run("check-config", str(over))
+
+    assert 2 == result.exit_code
+    assert f"to check both: SLUICEWAY_ENV=lab sluiceway check-config {good}\n" in result.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--overlay",)])
+def test_the_schema_for_editors_is_printed(run, options):
+    schema = json.loads(run("config-schema", *options).stdout)
+
+    assert "mock" in json.dumps(schema["definitions"])
+    assert schema["additionalProperties"] is False
 
 
 def test_every_mistake_of_a_config_stands_on_a_line(run, tmp_path):

@@ -15,10 +15,11 @@ from shared.chat.usage import Usage
 from shared.clock import SystemClock
 from shared.errors import StoreUnavailable
 from shared.ids import new_id
+from shared.store.budgets import standing_of, trade
 from shared.store.jobs import get_job, insert_job
 from shared.store.keys import ensure_tenant
 from shared.store.ledger import insert_ledger
-from shared.store.records import LedgerRow, NewJob
+from shared.store.records import BudgetRef, LedgerRow, NewJob
 from shared.store.webhooks import claim_deliveries
 from shared.store.windows import windows_of
 from shared.telemetry.metrics import SCHEDULER_TICKS
@@ -234,6 +235,21 @@ async def test_hours_are_closed_once(store, bell, tenant):
     async with store.read() as tx:
         rows = await windows_of(tx, "tenant:acme", ended_at - HOUR, ended_at + HOUR)
     assert [(0, 1_000)] == [(one.sequence, one.cost_nanousd) for one in rows]
+
+
+async def test_grants_that_nobody_renews_are_taken_back(store, bell):
+    day = BudgetRef(budget_id="tenant:acme/day", starts_at=datetime(2026, 3, 5, tzinfo=UTC))
+    for owner, lifetime_s in (("dead", 0.0), ("alive", 60.0)):
+        async with store.write() as tx:
+            await trade(
+                tx, owner=owner, refs=[day], decide=lambda _: {day: 30}, lifetime_s=lifetime_s
+            )
+
+    for _ in range(2):
+        await both(store, bell, "release_grants")
+
+    async with store.read() as tx:
+        assert 30 == (await standing_of(tx, day)).granted_nanousd
 
 
 # Leadership

@@ -9,11 +9,12 @@ import sqlalchemy as sa
 
 from shared.chat.usage import Usage
 from shared.clock import SystemClock
-from shared.config.model import QueueConfig
+from shared.config.model import Config, QueueConfig
 from shared.errors import FailedAttempt
 from shared.gateway.failure import failure_of
 from shared.identity import Principal
 from shared.ids import new_id
+from shared.jobs.holds import job_holds
 from shared.jobs.run import Desk, Reply
 from shared.jobs.submit import Order, submit
 from shared.jobs.terms import Wishes
@@ -56,7 +57,7 @@ class Script:
         self.openings: list[Opening] = []
         self.working = asyncio.Event()
 
-    async def __call__(self, job, *, deadline, books) -> Reply:
+    async def __call__(self, job, *, deadline, books, holds) -> Reply:
         step = self._steps.pop(0) if len(self._steps) > 1 else self._steps[0]
         opening = make_opening(job)
         await books.open(opening)
@@ -108,10 +109,12 @@ def make_charge(opening: Opening, outcome: Outcome) -> Charge:
 
 def make_desk(*, store, bell, call=None, **parts) -> Desk:
     known = {"clock": SystemClock(), "ids": new_id, "draw": lambda: 0.0}
+    no_budgets = job_holds(store, Config(), known["clock"])
     return Desk(
         store=store,
         bell=bell,
         call=call or Script(),
+        holds=parts.pop("holds", no_budgets),
         describe=failure_of,
         **{**known, **parts},
     )

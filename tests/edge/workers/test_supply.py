@@ -36,11 +36,11 @@ class Counting(Script):
         super().__init__(*steps)
         self.open = self.most = 0
 
-    async def __call__(self, job, *, deadline, books):
+    async def __call__(self, job, *, deadline, books, holds):
         self.open += 1
         self.most = max(self.most, self.open)
         try:
-            return await super().__call__(job, deadline=deadline, books=books)
+            return await super().__call__(job, deadline=deadline, books=books, holds=holds)
         finally:
             self.open -= 1
 
@@ -115,10 +115,10 @@ class Breaking(Script):
         super().__init__()
         self._job_id = job_id
 
-    async def __call__(self, job, *, deadline, books):
+    async def __call__(self, job, *, deadline, books, holds):
         if job.id == self._job_id:
             books.open = None
-        return await super().__call__(job, deadline=deadline, books=books)
+        return await super().__call__(job, deadline=deadline, books=books, holds=holds)
 
 
 async def test_heartbeats_keep_a_long_job(desk):
@@ -263,9 +263,9 @@ async def test_a_drain_ends_although_the_database_is_away(desk):
 class Stubborn(Script):
     """A call that takes three seconds to clean up."""
 
-    async def __call__(self, job, *, deadline, books):
+    async def __call__(self, job, *, deadline, books, holds):
         try:
-            return await super().__call__(job, deadline=deadline, books=books)
+            return await super().__call__(job, deadline=deadline, books=books, holds=holds)
         except asyncio.CancelledError:
             await asyncio.sleep(3.0)
             raise
@@ -309,9 +309,9 @@ async def test_what_a_job_does_carries_its_ids(desk):
     """Every log line below reads them from the context, those of the gateway too."""
     seen = []
 
-    async def call(job, *, deadline, books):
+    async def call(job, *, deadline, books, holds):
         seen.append(current_ids())
-        return await Script()(job, deadline=deadline, books=books)
+        return await Script()(job, deadline=deadline, books=books, holds=holds)
 
     jobs = [await submitted(desk) for _ in range(3)]
     supply = make_supply(with_call(desk, call))

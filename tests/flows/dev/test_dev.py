@@ -189,7 +189,7 @@ def test_a_wrong_config_is_refused_with_its_own_lines(tmp_path):
     code, said = refused(tmp_path, "--port", "0", "--config", "own.yaml")
 
     assert 2 == code
-    assert "line 2" in said
+    assert "own.yaml:2:" in said
 
 
 def _answers(dev):

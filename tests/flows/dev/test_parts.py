@@ -120,6 +120,18 @@ def test_toml_may_be_given(tmp_path):
     assert ["acme", "dev"] == [tenant.id for tenant in config.tenants]
 
 
+def test_a_file_may_be_given_with_its_overlay(tmp_path):
+    """What needs certificates elsewhere is served without them on this machine."""
+    path = tmp_path / "own.yaml"
+    path.write_text("cache: {ttl_s: 2, max_entries: 3}\nserver: {tls: {cert_file: a, key_file: b}}")
+    (tmp_path / "own.lab.yaml").write_text("cache: {ttl_s: 4}\nserver: {max_body_mb: 5}")
+
+    config = loaded(effective(path, {"SLUICEWAY_ENV": "lab"}, KEYS))
+
+    assert (4.0, 3) == (config.cache.ttl_s, config.cache.max_entries)
+    assert (5, None) == (config.server.max_body_mb, config.server.tls)
+
+
 @pytest.mark.parametrize("text", ["", "version: 1\nproviders:\ntenants: null\n"])
 def test_an_empty_file_may_be_given(tmp_path, text):
     path = tmp_path / "own.yaml"

@@ -34,6 +34,7 @@ def make_plan(*providers: str, redirects: dict[FailureKind, tuple[str, ...]] | N
 
     return Plan(
         route="m",
+        configured="m",
         steps=steps(providers),
         redirects={kind: steps(names) for kind, names in (redirects or {}).items()},
     )

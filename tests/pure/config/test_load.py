@@ -176,7 +176,7 @@ def test_a_toml_file_says_the_same(tmp_path):
     price = "price: {input_per_mtok: 2.50, output_per_mtok: 10}"
     yaml = MOCK + f"routes: [{{model: m, targets: [{{provider: mock, model: x}}], {price}}}]"
 
-    assert loaded(yaml) == load_config(toml, {}, KINDS)
+    assert loaded(yaml).config == load_config(toml, {}, KINDS).config
 
 
 @pytest.mark.parametrize("name", ["missing.yaml", "latin.yaml"])
@@ -204,6 +204,15 @@ def test_the_example_is_fine():
             ("providers.a has no api_key: vendor refuses calls without one",),
         ),
         ("providers: {a: {kind: vendor, api_key: k}}", ()),
+        (
+            "providers: {a: {kind: vendor, api_key: $K}}",
+            (
+                (
+                    "providers.a.api_key is taken as it stands, with its dollar sign;"
+                    " a variable is ${NAME}"
+                ),
+            ),
+        ),
         ("providers: {a: {kind: vendor, headers: {Authorization: k}}}", ()),
         (
             "tenants: [{id: t, keys: [{name: k, key: fifteen-letters}]}]",

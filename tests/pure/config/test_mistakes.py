@@ -98,7 +98,10 @@ def test_all_mistakes_are_told_at_once_in_the_files_order():
             "tenants: [{id: a, budgets: [{window: day, limit_usd: 1, thresholds: [1001]}]}]",
             'tenants[0].budgets[0].thresholds[0]: must be 1000 or less, not "1001"',
         ),
-        ("tenants: [{id: a}, {id: a}]", 'tenants[1].id: tenants[0] is already a tenant named "a"'),
+        (
+            "tenants: [{id: a}, {id: a}]",
+            'tenants[1].id: tenants[0] in line 1 is already a tenant named "a"',
+        ),
         (
             "tenants: [{id: a, webhook_secret: abc}]",
             "tenants[0].webhook_secret: must be whsec_ and the base64 of 24 to 64 bytes",
@@ -126,7 +129,10 @@ def test_one_thing_wrong_is_one_mistake(text, expected):
             'routes[0].on_failure.timout: unknown key; did you mean "timeout"?',
         ),
         ("on_failure: {timeout: [q]}", 'routes[0].on_failure.timeout[0]: no route named "q"'),
-        ("aliases: [m]", 'routes[0].aliases[0]: "m" is already the name at routes[0].model'),
+        (
+            "aliases: [m]",
+            'routes[0].aliases[0]: "m" is already the name at routes[0].model in line 3',
+        ),
         ("aliases: ['x/*']", "routes[0].aliases[0]: neither an alias nor a route that has one"),
         ("aliases: ['*x']", "routes[0].aliases[0]: may hold * only at its end"),
         (
@@ -163,6 +169,41 @@ def test_a_target_is_checked(target, expected):
     assert found[0].startswith(f"routes[0].targets[0]{expected}"), found
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cache: {ttl_s: 1h}", "; write 3600 (seconds)"),
+        ("cache: {ttl_s: 250 ms}", "; write 0.25 (seconds)"),
+        ("cache: {ttl_s: '5'}", "; leave out the quotes"),
+        ("cache: {max_entries: 10k}", "; write 10000"),
+        ("cache: {max_entries: 10 pieces}", "; write the number alone"),
+        ("server: {max_body_mb: 1GB}", "; write 1024 (MiB)"),
+        ("ttl_s: 3", '; did you mean "cache.ttl_s"?'),
+        ("targets: []", '; did you mean "routes[].targets"?'),
+        ("cache: {size: 3}", "; known are enabled, ttl_s, max_entries"),
+        ("providers: [a]", ": leave out the dashes, and begin each with its name and a colon"),
+        ("routes: {a: b}", ": begin each item with a dash"),
+        ("cache: ttl_s:3", ": a colon needs a space after it"),
+        ("tenants: [a]", ", not a single value"),
+    ],
+)
+def test_what_was_meant_is_said(text, expected):
+    [found] = told(text)
+
+    assert found.endswith(f"{expected} (line 1)"), found
+
+
+def test_a_misspelt_key_is_not_missing_too():
+    assert [
+        'routes[0].modle: unknown key; did you mean "model"? (line 2)',
+        'routes[0].target: unknown key; did you mean "targets"? (line 2)',
+    ] == told(MOCK + "routes: [{modle: m, target: [{provider: mock, model: x}]}]")
+
+
+def test_a_secret_in_a_wrong_place_is_not_repeated():
+    assert "sk-canary" not in " ".join(told("tenants: [{id: a, keys: [sk-canary]}]"))
+
+
 def test_a_route_needs_a_target():
     assert ["routes[0].targets: needs at least one target (line 2)"] == told(
         MOCK + "routes: [{model: m, targets: []}]"
@@ -172,9 +213,9 @@ def test_a_route_needs_a_target():
 def test_no_two_tenants_share_a_key_and_it_is_not_repeated():
     found = told(TWO_TENANTS, {"K": "sk-very-secret"})
 
-    assert ["tenants[1].keys[0].key: the same key stands at tenants[0].keys[0].key (line 3)"] == (
-        found
-    )
+    assert [
+        "tenants[1].keys[0].key: the same key stands at tenants[0].keys[0].key in line 2 (line 3)"
+    ] == (found)
 
 
 def test_an_unset_variable_is_named():
@@ -212,7 +253,16 @@ def test_what_may_be_a_secret_is_never_repeated(text):
     ("text", "line", "words"),
     [
         ("a: b: c", 1, "mapping values are not allowed here"),
-        ("version: 1\n\ta: 1", 2, "not YAML"),
+        ("version: 1\n\ta: 1", 2, "indent with spaces"),
+        ("a: 1\n b: 2", 2, "is this line indented like its siblings?"),
+        ("a:\n  b: 1\n c: 2", 3, "it must be indented exactly like the lines it belongs to"),
+        ("a: 1\nb\nc: 2", 2, "a key needs a colon and a space after it"),
+        ('a: 1\nb: "c\nd: 1', 2, "a quote is opened and not closed"),
+        ("a: {b: 1\nc: 2", 2, "a comma is missing, or the { of line 1 is not closed"),
+        ("a: [1, 2", 1, "the [ of line 1 is not closed"),
+        ("a: *", 1, "a value that begins with * needs quotes"),
+        ("a: *b", 1, "a value that begins with * needs quotes"),
+        ("a: @b", 1, "a value that begins with @ needs quotes"),
         ("a: 1\n---\nb: 2", 2, "not YAML"),
         ("a: {b: ${C}}", 1, 'write "${NAME}" with quotes'),
         ("- a", 1, "must be a mapping of keys"),

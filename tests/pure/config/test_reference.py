@@ -5,12 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import pytest
 from msgspec import inspect
 from prometheus_client import Counter, Gauge, Histogram
 
 from api.errors import STATUSES
-from shared.config.model import Config, Section
+from shared.config.meanings import meanings
+from shared.config.model import Config
 from shared.config.not_yet import GAPS
+from shared.config.section import Section
+from shared.settings import VARIABLES
 from shared.telemetry.metrics import metrics
 from shared.webhooks.event import JOB_EVENTS
 
@@ -85,10 +89,82 @@ def test_every_key_of_the_file_has_a_row_with_its_default():
     assert declared == written
 
 
-def test_seconds_are_said():
-    units = {row[0].strip("`"): row[2] for row in rows("settings.md") if 4 == len(row)}
+def meanings_below(kind: inspect.Type, path: str) -> Iterator[tuple[str, str]]:
+    """Yield every key of the file with what stands below its field."""
+    match bare(kind):
+        case inspect.StructType(cls=cls, fields=fields):
+            for field in fields:
+                name = f"{path}.{field.name}".lstrip(".")
+                name = re.sub(r"^(routes|tenants).*\.(limits\.|price\.|budgets\[\]\.)", r"\2", name)
+                yield name, meanings(cls)[field.name]
+                yield from meanings_below(field.type, name)
+        case inspect.VarTupleType(item_type=item):
+            yield from meanings_below(item, f"{path}[]")
+        case inspect.DictType(value_type=value):
+            yield from meanings_below(value, f"{path}.*")
 
-    assert {"seconds"} == {unit for name, unit in units.items() if name.endswith("_s")}
+
+def test_every_key_means_the_same_on_the_page_and_in_the_code():
+    """The page adds links, and nothing else."""
+    declared = dict(meanings_below(inspect.type_info(Config), ""))
+    del declared["disabled"]
+    written = {
+        row[0].strip("`"): re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", row[3])
+        for row in rows("settings.md")
+        if 4 == len(row) and row[0] != "key"
+    }
+
+    assert declared == written
+
+
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [
+        ("_s", {"seconds"}),
+        ("_mb", {"MiB"}),
+        ("_usd", {"USD"}),
+        ("_per_mtok", {"USD per million tokens"}),
+        ("_tokens", {"tokens"}),
+        (".rpm", {"requests/min"}),
+        (".tpd", {"tokens/day"}),
+        (".thresholds", {"percent"}),
+        (
+            "",
+            {
+                "",
+                "USD",
+                "USD per million tokens",
+                "seconds",
+                "tokens",
+                "tokens/min",
+                "tokens/day",
+                "requests/min",
+                "requests/day",
+                "calls",
+                "jobs",
+                "answers",
+                "percent",
+                "date",
+                "MiB",
+            },
+        ),
+    ],
+)
+def test_units_are_said(ending, expected):
+    units = {row[0].strip("`"): row[2] for row in rows("settings.md")[1:] if 4 == len(row)}
+    del units["key"]
+
+    assert expected == {unit for name, unit in units.items() if name.endswith(ending)}
+
+
+def test_every_variable_of_the_environment_has_a_row_and_no_other():
+    written = {
+        row[0].strip("`")
+        for row in rows("settings.md")
+        if 3 == len(row) and row[0].startswith("`SLUICEWAY_")
+    }
+
+    assert VARIABLES.keys() == written
 
 
 def test_every_gap_has_a_row():

@@ -203,3 +203,18 @@ def test_the_config_file_beside_the_process_is_found(load, tmp_path):
 
     assert given == load(CONFIG=str(given)).config_path
     assert Path("sluiceway.yaml").is_file() is (load().config_path is not None)
+
+
+@pytest.mark.parametrize("name", ["sluiceway.yaml", "sluiceway.yml", "sluiceway.toml"])
+def test_a_config_file_in_the_working_directory_is_found(load, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+
+    assert tmp_path / name == load().config_path
+
+
+def test_an_overlay_needs_a_file_to_lie_on(load, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(SettingsError, match="SLUICEWAY_ENV: there is no config file"):
+        load(ENV="production")

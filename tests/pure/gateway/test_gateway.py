@@ -1,6 +1,7 @@
 """Targets that cannot be asked, prices of wildcards, and what callers' inventions may cost."""
 
 import json
+from datetime import UTC, datetime
 from itertools import count
 
 import pytest
@@ -8,7 +9,15 @@ import pytest
 from shared.clock import Deadline
 from shared.config.kinds import KindNeeds
 from shared.config.load import load_config
-from shared.errors import ChainFailed, OwnFault, UnsupportedParameter
+from shared.errors import (
+    BudgetExceeded,
+    ChainFailed,
+    OwnFault,
+    PermissionDenied,
+    RateLimitExceeded,
+    UnsupportedParameter,
+)
+from shared.gateway.admission import Admission
 from shared.gateway.answer import CallContext
 from shared.gateway.catalog import PRICES_KEPT, Catalog
 from shared.gateway.parse import parse_request
@@ -16,7 +25,11 @@ from shared.gateway.runner import Kit
 from shared.gateway.service import Gateway
 from shared.identity import Principal
 from shared.ledger.books import Charge, Opening
+from shared.ledger.holds import Hold
+from shared.limits.local import LocalLimiter
+from shared.limits.scopes import ScopeBook
 from shared.providers.mock import MockTransport
+from shared.store.records import BudgetRef
 from tests.fakes.clock import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -35,8 +48,12 @@ routes:
 - {model: unsupported, targets: [{provider: chat_only, model: e}]}
 - {model: broken, targets: [{provider: nowhere, model: e}]}
 - {model: mended, targets: [{provider: nowhere, model: e}, {provider: mock, model: e}]}
+- {model: dear, price: {input_per_mtok: 1, output_per_mtok: 1}, limits: {rpm: 2, concurrency: 1},
+   targets: [{provider: mock, model: e}]}
+- {model: free, targets: [{provider: mock, model: e}]}
 - {model: refused, targets: [{provider: chat_only, model: e}, {provider: down, model: e}]}
 """
+REF = BudgetRef(budget_id="tenant:t/day", starts_at=datetime(2026, 3, 1, tzinfo=UTC))
 KINDS = dict.fromkeys(("mock", "groq", "openai_compatible"), KindNeeds())
 """Without needs, so that a provider without an address gets through to the gateway."""
 
@@ -55,21 +72,45 @@ class Kept:
         self.charges.append(charge)
 
 
+class Purse:
+    """Holds in memory: no more than `room` at once, None for no budget at all."""
+
+    def __init__(self) -> None:
+        self.room: int | None = None
+        self.asked: list[int | None] = []
+
+    async def hold(self, principal, amount_nanousd, *, deadline):
+        if self.room is None:
+            return None
+        self.asked.append(amount_nanousd)
+        if (amount_nanousd or 0) > self.room:
+            raise BudgetExceeded("spent", limit_source="tenant:t/day", resets_at=0)
+        return Hold((REF,), "process-1", amount_nanousd or 0, rejects=True)
+
+
 class Gate:
     """A gateway on the mock, and what it writes."""
 
     def __init__(self) -> None:
         numbers = count(1)
         clock = FakeClock()
-        self.catalog = Catalog(load_config(CONFIG, {}, KINDS).config, clock.now())
         self.books = Kept()
+        self.holds = Purse()
         self.clock = clock
+        config = load_config(CONFIG, {}, KINDS).config
+        self.catalog = Catalog(config, clock.now())
+        self.limiter = LocalLimiter(clock)
+
+        def ids(prefix: str) -> str:
+            return f"{prefix}_{next(numbers)}"
+
         self.gateway = Gateway(
             Kit(
                 catalog=self.catalog,
                 transport=MockTransport(clock),
                 clock=clock,
-                ids=lambda prefix: f"{prefix}_{next(numbers)}",
+                ids=ids,
+                admission=Admission(self.limiter, ScopeBook(config), clock, ids),
             ),
             lambda: 0.0,
         )
@@ -81,6 +122,7 @@ class Gate:
             parse_request("/v1/embeddings", body),
             deadline=Deadline.after(60, self.clock),
             books=self.books,
+            holds=self.holds,
             context=CallContext(request_id="req_1"),
         )
 
@@ -141,3 +183,44 @@ async def test_invented_names_leave_nothing_behind(gate):
         step = gate.catalog.routes.find(f"w/{number}").choices[0][0]
         gate.catalog.price(step.target, step.price)
     assert PRICES_KEPT == gate.catalog._price.cache_info().currsize
+
+
+async def test_a_call_takes_its_routes_limits_and_tells_what_is_left(gate):
+    answer = await gate.embed("dear")
+
+    assert (2, 1) == (answer.standing.limit_requests, answer.standing.remaining_requests)
+    await gate.embed("dear")  # its only slot is free again
+    with pytest.raises(RateLimitExceeded) as caught:
+        await gate.embed("dear")
+
+    assert 0 == caught.value.standing.remaining_requests
+    assert 2 == len(gate.books.openings)  # nothing was called
+
+
+async def test_what_a_budget_refuses_takes_nothing_from_the_limits(gate):
+    gate.holds.room = 0
+    for _ in range(3):
+        with pytest.raises(BudgetExceeded):
+            await gate.embed("dear")
+
+    gate.holds.room = 10**9
+    await gate.embed("dear")
+    assert [] != gate.books.openings
+
+
+async def test_an_attempt_names_the_budgets_it_is_settled_in(gate):
+    gate.holds.room = 10**9
+    await gate.embed("dear")
+
+    [opening] = gate.books.openings
+    assert ((REF,), "process-1") == (opening.budgets, opening.grant)
+    assert [opening.estimate_nanousd] == gate.holds.asked
+
+
+async def test_what_has_no_price_cannot_be_held_so_it_is_refused_under_a_budget(gate):
+    """A wall cannot be built of unknown amounts; the message says what to do."""
+    gate.holds.room = 10**9
+    with pytest.raises(PermissionDenied, match="price"):
+        await gate.embed("free")
+
+    assert ["failed"] == [outcome for _, outcome in gate.outcomes]

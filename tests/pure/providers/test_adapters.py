@@ -56,7 +56,7 @@ def test_keys_are_needed_where_vendors_want_them():
     ],
 )
 def test_addresses_are_joined_without_doubling(base_url, url):
-    assert url == endpoint_url(base_url, asked())
+    assert url == endpoint_url(base_url, "/v1/chat/completions")
 
 
 def test_a_host_root_gets_its_surface_once():

@@ -1,19 +1,27 @@
 """Labels stay closed, whatever callers send."""
 
+from prometheus_client import Gauge
+
 from shared.chat.usage import Usage
 from shared.telemetry.exposition import exposed
-from shared.telemetry.metrics import (
-    REGISTRY,
+from shared.telemetry.metrics import ATTEMPT_SECONDS, DRAINING, REGISTRY, metrics, observe_all
+from shared.telemetry.tally import (
+    MOST_WAITING,
     code_label,
-    metrics,
+    count_waiting,
     observe_attempt,
+    observe_budget_refusal,
     observe_cost,
+    observe_first_token,
+    observe_limit_refusal,
     observe_request,
+    watched,
 )
 
 
 def value(name: str, **labels: str) -> float:
-    """Return what a series stands at; 0 where there is none."""
+    """Return what a series stands at once all is counted; 0 where there is none."""
+    count_waiting()
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
@@ -73,3 +81,73 @@ def test_the_exposition_is_prometheus_text():
     assert kind.startswith("text/plain")
     assert b"# TYPE sluiceway_requests_total counter" in text
     assert b"process_" in text
+
+
+def test_observing_many_at_once_is_observing_each():
+    """The buckets, the sum and the count are the library's own."""
+    amounts = [0.0, 0.005, 0.0050001, 0.3, 1, 599, 600, 601, 1e9]
+    for amount in amounts:
+        ATTEMPT_SECONDS.labels("one-by-one").observe(amount)
+
+    observe_all(ATTEMPT_SECONDS, ("at-once",), amounts)
+
+    assert series("one-by-one") == series("at-once")
+
+
+def series(provider: str) -> list[tuple[str, str | None, float]]:
+    return [
+        (sample.name, sample.labels.get("le"), sample.value)
+        for sample in next(iter(ATTEMPT_SECONDS.collect())).samples
+        if sample.labels["provider"] == provider
+    ]
+
+
+def test_what_nobody_counts_is_counted_in_time():
+    """Memory stays bounded in a process that has no event loop to count in."""
+    labels = {"endpoint": "/v1/models", "status": "200", "code": "ok"}
+    before = value("sluiceway_requests_total", **labels)
+
+    for _ in range(MOST_WAITING + 1):
+        observe_request("/v1/models", 200, None, 0.25, 0.001)
+
+    counted = REGISTRY.get_sample_value("sluiceway_requests_total", labels) or 0.0
+    assert before + MOST_WAITING + 1 == counted
+    assert counted <= value("sluiceway_overhead_seconds_count") + before
+
+
+def test_a_watched_number_is_read_with_each_count_and_gone_after():
+    open_calls = [1]
+    with watched(DRAINING, lambda: open_calls[0]):
+        first = value("sluiceway_draining")
+        open_calls[0] = 3
+        second = value("sluiceway_draining")
+
+    assert (1.0, 3.0, 0.0) == (first, second, value("sluiceway_draining"))
+
+
+def test_refusals_carry_closed_labels():
+    observe_limit_refusal("tenant:acme/rpm")
+    observe_limit_refusal("acme/x")
+    observe_budget_refusal("reject")
+    observe_budget_refusal("canary")
+
+    text = exposed()[0]
+    assert b'sluiceway_limits_refused_total{dimension="rpm",scope_kind="tenant"}' in text
+    assert b'sluiceway_limits_refused_total{dimension="other",scope_kind="other"}' in text
+    assert b'sluiceway_budget_refused_total{action="reject"}' in text
+    assert b"acme" not in text
+    assert b"canary" not in text
+
+
+def test_first_tokens_are_timed():
+    observe_first_token("timed", 0.2)
+
+    assert 1.0 == value("sluiceway_first_token_seconds_count", provider="timed")
+
+
+def test_gauges_are_of_living_processes():
+    """A gauge of a dead process would stand for ever."""
+    modes = {metric._multiprocess_mode for metric in metrics() if isinstance(metric, Gauge)}
+
+    assert modes
+    assert all(mode.startswith("live") for mode in modes)

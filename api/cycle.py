@@ -1,0 +1,155 @@
+"""One request on a connection and its answer: uvicorn's cycle, in half the system calls.
+
+uvicorn writes the head of an answer and its body apart. Here the head waits for the first piece of
+the body, at most until the event loop turns, and both leave in one write. Whoever makes the answer
+can watch the connection (`api.connection`) without a task of its own.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from litestar.types import Message
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from api.connection import CONNECTION
+
+BODYLESS = frozenset({204, 304})
+
+
+class Cycle(RequestResponseCycle):
+    """As uvicorn's; `lost` is to be called when the connection is."""
+
+    def __init__(self, connection: HttpToolsProtocol, *, keep_alive: bool) -> None:
+        super().__init__(
+            scope=connection.scope,
+            transport=connection.transport,
+            flow=connection.flow,
+            logger=connection.logger,
+            access_logger=connection.access_logger,
+            access_log=False,
+            default_headers=connection.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=connection.expect_100_continue,
+            keep_alive=keep_alive,
+            on_response=connection.on_response_complete,
+        )
+        self._head = b""
+        self._flush: asyncio.Handle | None = None
+        self._gone: Callable[[], None] | None = None
+        self._is_head = self.scope["method"] == "HEAD"
+        self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
+
+    # What `api.connection.Connection` promises
+
+    @property
+    def received(self) -> bool:
+        """Whether the request has arrived whole."""
+        return not self.more_body
+
+    def watch(self, gone: Callable[[], None]) -> None:
+        """Have `gone` called when the connection is lost, at once if it is."""
+        self._gone = gone
+        self.flow.resume_reading()  # its end is seen only while it is read
+        if self.disconnected:
+            gone()
+
+    def unwatch(self) -> None:
+        """Forget what `watch` was given."""
+        self._gone = None
+
+    def lost(self) -> None:
+        """Take note that nobody is there any more to read the answer."""
+        if self.response_complete:
+            return
+        self.disconnected = True
+        self.message_event.set()
+        if self._gone is not None:
+            self._gone()
+
+    # ASGI
+
+    @override
+    async def send(self, message: Message) -> None:  # type: ignore[override]
+        """Take the next part of the answer; waits while the caller reads too slowly."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if message["type"] == "http.response.body":
+            self._body(message.get("body", b""), more=message.get("more_body", False))
+        elif message["type"] == "http.response.start" and not self.response_started:
+            self._start(message["status"], message.get("headers", ()))
+        else:
+            raise RuntimeError(f"The ASGI message {message['type']!r} does not belong here.")
+
+    def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        lines = [STATUS_LINE[status]]
+        closes = False
+        for name, value in (*self.default_headers, *headers):
+            lines += (name, b": ", value, b"\r\n")
+            if name == b"content-length":
+                self.expected_content_length = int(value)
+                self.chunked_encoding = False
+            elif name == b"transfer-encoding":
+                self.chunked_encoding = True
+            elif name == b"connection" and b"close" in value.lower():
+                closes = True
+        count = len(lines) // 4
+        if closes:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+            count += 1
+        if self.chunked_encoding is None and not self._is_head and status not in BODYLESS:
+            self.chunked_encoding = True
+            lines.append(b"transfer-encoding: chunked\r\n")
+            count += 1
+        lines.append(b"\r\n")
+        head = b"".join(lines)
+        if not head.count(b"\n") == head.count(b"\r") == count + 2:  # with the status, the blank
+            raise RuntimeError("A header of the answer has a line break in it.")
+        self._head = head
+        self._flush = asyncio.get_running_loop().call_soon(self._write, b"")
+
+    def _body(self, body: bytes, *, more: bool) -> None:
+        if not self.response_started or self.response_complete:
+            raise RuntimeError("There is no answer under way that this body belongs to.")
+        if self._is_head:
+            self.expected_content_length = 0
+            body = b""
+        elif self.chunked_encoding:
+            if body:
+                body = b"%x\r\n%b\r\n" % (len(body), body)
+            if not more:
+                body += b"0\r\n\r\n"
+        else:
+            self.expected_content_length -= len(body)
+            if self.expected_content_length < 0:
+                raise RuntimeError("The answer is longer than its content-length.")
+        self._write(body)
+        if not more:
+            self._complete()
+
+    def _write(self, data: bytes) -> None:
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
+            data = self._head + data
+        if data and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def _complete(self) -> None:
+        if self.expected_content_length:
+            raise RuntimeError("The answer is shorter than its content-length.")
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()

@@ -1,0 +1,160 @@
+"""What a call passes before any provider is asked: its limits, then a hold of its cost."""
+
+from collections.abc import Iterable
+
+from shared.chat.usage import Usage, bounded
+from shared.clock import Clock, Deadline
+from shared.errors import BudgetExceeded, RateLimitExceeded
+from shared.gateway.answer import CallContext
+from shared.gateway.catalog import Catalog
+from shared.identity import Principal
+from shared.ids import IdMaker
+from shared.ledger.cost import worst_cost_of
+from shared.ledger.estimate import worst_case
+from shared.ledger.holds import Hold, Holds
+from shared.limits.limiter import Limiter, Standing, Taken
+from shared.limits.scopes import ScopeBook
+from shared.providers.request import InferenceRequest
+from shared.routing.plan import Plan, Step
+from shared.telemetry.tally import observe_budget_refusal, observe_limit_refusal
+
+SLOT_SLACK_S = 5.0
+"""A slot outlives its call's deadline by this, so that it never ends before the call does."""
+
+
+_NOT_YET = -1
+
+
+class Estimates:
+    """What one request can use and cost at most, at each target that it may go to."""
+
+    def __init__(self, request: InferenceRequest, catalog: Catalog) -> None:
+        self._request = request
+        self._catalog = catalog
+        self._usages: dict[int, Usage] = {}
+        self._costs: dict[int, int | None] = {}
+
+    def usage(self, step: Step) -> Usage:
+        """Return what the call will hardly exceed, in tokens."""
+        hold = step.hold_output_tokens
+        known = self._usages.get(hold)
+        if known is None:
+            known = bounded(worst_case(self._request, hold_output_tokens=hold))
+            self._usages[hold] = known
+        return known
+
+    def cost_nanousd(self, step: Step) -> int | None:
+        """Return what it can cost there; None where no price is known."""
+        known = self._costs.get(id(step), _NOT_YET)
+        if known == _NOT_YET:
+            price = self._catalog.price(step.target, step.price)
+            known = None if price is None else worst_cost_of(self.usage(step), price)
+            self._costs[id(step)] = known
+        return known
+
+    def most_tokens(self, steps: Iterable[Step]) -> int:
+        """Return the tokens of the dearest target, input and output together."""
+        most = 0
+        for step in steps:
+            used = self.usage(step)
+            most = max(most, used.input_tokens + used.output_tokens)
+        return most
+
+    def most_nanousd(self, steps: Iterable[Step]) -> int | None:
+        """Return the cost at the dearest target; None where no price is known at all."""
+        most: int | None = None
+        for step in steps:
+            cost = self.cost_nanousd(step)
+            if cost is not None and (most is None or cost > most):
+                most = cost
+        return most
+
+
+class Ticket:
+    """One admitted call: what it has taken from limits and budgets, given back by `close`.
+
+    `standing` is what is left of the caller's limits, None where there are none.
+    """
+
+    __slots__ = ("_limiter", "_taken", "_used_tokens", "estimates", "hold", "standing")
+
+    def __init__(
+        self, estimates: Estimates, limiter: Limiter, taken: Taken | None, hold: Hold | None
+    ) -> None:
+        self.estimates = estimates
+        self.hold = hold
+        self.standing: Standing | None = None if taken is None else taken.standing
+        self._limiter = limiter
+        self._taken = taken
+        self._used_tokens = 0
+
+    def spend(self, usage: Usage, cost_nanousd: int | None) -> None:
+        """Count an attempt that has ended. Never fails."""
+        self._used_tokens += usage.input_tokens + usage.output_tokens
+        if self.hold is not None and cost_nanousd:
+            self.hold.spend(cost_nanousd)
+
+    def close(self) -> None:
+        """End the call: free its slot, settle its tokens, let the rest of its hold go.
+
+        A second time changes nothing. Never waits, never fails.
+        """
+        taken, self._taken = self._taken, None
+        if taken is not None:
+            self._limiter.give_back(taken, used_tokens=self._used_tokens)
+        if self.hold is not None:
+            self.hold.release()
+
+
+class Admission:
+    """Admits calls, or says why not. One per process and config."""
+
+    def __init__(self, limiter: Limiter, scopes: ScopeBook, clock: Clock, ids: IdMaker) -> None:
+        self._limiter = limiter
+        self._scopes = scopes
+        self._clock = clock
+        self._ids = ids
+
+    async def admit(
+        self,
+        principal: Principal,
+        plan: Plan,
+        estimates: Estimates,
+        *,
+        holds: Holds,
+        deadline: Deadline,
+        context: CallContext,
+    ) -> Ticket:
+        """Take the call's limits, then hold its money; all or nothing. `close` the ticket.
+
+        Raises:
+            RateLimitExceeded: a rate, or as many calls as may run do.
+            Overloaded: Redis is away and the policy is to refuse.
+            BudgetExceeded: the money is spent, or held by other calls for too long.
+            StoreUnavailable: no money is at hand and the database cannot be asked for some.
+        """
+        scopes = self._scopes.find(principal, route=plan.configured, user=context.user)
+        taken: Taken | None = None
+        if scopes:
+            try:
+                taken = await self._limiter.take(
+                    scopes,
+                    tokens=estimates.most_tokens(plan.steps),
+                    # A job may run again, so its id names no single call.
+                    slot=context.request_id if context.job_id is None else self._ids("slot"),
+                    slot_s=deadline.left_s(self._clock) + SLOT_SLACK_S,
+                )
+            except RateLimitExceeded as error:
+                observe_limit_refusal(error.limit_source)
+                raise
+        try:
+            hold = await holds.hold(
+                principal, estimates.most_nanousd(plan.steps), deadline=deadline
+            )
+        except BaseException as error:
+            if isinstance(error, BudgetExceeded):
+                observe_budget_refusal("reject")
+            if taken is not None:
+                self._limiter.undo(taken)
+            raise
+        return Ticket(estimates, self._limiter, taken, hold)

@@ -1,0 +1,88 @@
+"""One call to a provider, from its opening in the books to its one charge."""
+
+from shared.chat.usage import Usage, bounded
+from shared.clock import Clock
+from shared.errors import CHAIN_CODES, FailedAttempt, GatewayError, UpstreamError
+from shared.gateway.admission import Ticket
+from shared.ledger.books import Books, Charge, Opening, Outcome
+from shared.ledger.cost import cost_of
+from shared.ledger.prices import CompiledPrice
+from shared.telemetry.tally import observe_attempt, observe_cost
+
+
+class Attempt:
+    """One call that has been opened in the books; closes itself exactly once."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        opening: Opening,
+        books: Books,
+        price: CompiledPrice | None,
+        ticket: Ticket,
+    ) -> None:
+        self.opening = opening
+        self.cost_nanousd: int | None = None
+        self._clock = clock
+        self._books = books
+        self._price = price
+        self._ticket = ticket
+        self._started_s = clock.monotonic()
+        self._closed = False
+
+    def close(
+        self,
+        outcome: Outcome,
+        usage: Usage,
+        *,
+        error: GatewayError | None = None,
+        reported_model: str | None = None,
+        first_token_s: float | None = None,
+    ) -> FailedAttempt:
+        """Write the charge and return the attempt as callers see it."""
+        elapsed_s = self._clock.monotonic() - self._started_s
+        upstream = error if isinstance(error, UpstreamError) else None
+        code = _code_of(error)
+        if not self._closed:
+            self._closed = True
+            usage = bounded(usage)
+            self.cost_nanousd = None if self._price is None else cost_of(usage, self._price)
+            self._books.close(
+                Charge(
+                    opening=self.opening,
+                    outcome=outcome,
+                    usage=usage,
+                    cost_nanousd=self.cost_nanousd,
+                    code=code,
+                    status_code=_status_of(outcome, upstream),
+                    reported_model=reported_model,
+                    duration_ms=round(elapsed_s * 1000),
+                    first_token_ms=None if first_token_s is None else round(first_token_s * 1000),
+                    ended_at=self._clock.now(),
+                )
+            )
+            self._ticket.spend(usage, self.cost_nanousd)
+            observe_attempt(self.opening.provider, outcome.value, code, elapsed_s, usage)
+            observe_cost(self.opening.provider, self.cost_nanousd)
+        return FailedAttempt(
+            id=self.opening.attempt_id,
+            provider=self.opening.provider,
+            model=self.opening.model,
+            outcome=outcome.value,
+            kind=None if upstream is None else upstream.kind.value,
+            status_code=_status_of(outcome, upstream),
+            duration_ms=round(elapsed_s * 1000),
+            message=None if error is None else error.message,
+        )
+
+
+def _status_of(outcome: Outcome, upstream: UpstreamError | None) -> int | None:
+    if upstream is not None:
+        return upstream.status
+    return 200 if outcome is Outcome.SUCCEEDED else None
+
+
+def _code_of(error: GatewayError | None) -> str | None:
+    if error is None:
+        return None
+    return CHAIN_CODES[error.kind] if isinstance(error, UpstreamError) else error.code

@@ -1,0 +1,147 @@
+"""The arithmetic of grants: what a process may hold, and what it asks of SQL. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from shared.ledger.budgets import BudgetRule
+from shared.ledger.periods import Period
+from shared.store.records import BudgetRef, BudgetStanding
+
+SHARE = 8
+"""A process has at most this part of what is left in stock, beside what its calls hold."""
+
+
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """What one waiting call needs, of all its windows or of none."""
+
+    refs: tuple[BudgetRef, ...]
+    amount_nanousd: int
+
+
+class Stock(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process brings to a trade about one window.
+
+    `returned_nanousd` is given back, whoever gets it then. `free_nanousd` is kept and held by no
+    call; below zero, calls have cost more than they held. `fills` asks for a share in stock.
+    """
+
+    limit_nanousd: int
+    returned_nanousd: int = 0
+    free_nanousd: int = 0
+    fills: bool = False
+
+
+def traded(
+    stocks: Mapping[BudgetRef, Stock],
+    standings: Mapping[BudgetRef, BudgetStanding],
+    needs: Sequence[Need],
+) -> dict[BudgetRef, int]:
+    """Return the amounts the process shall have; none grows past its limit.
+
+    First what it has overspent is covered, then the needs in turn, each whole or not at all. Where
+    all are covered and it fills, up to an eighth of what is left comes into its stock.
+    """
+    spare: dict[BudgetRef, int] = {}
+    amounts: dict[BudgetRef, int] = {}
+    for ref, stock in stocks.items():
+        now = standings[ref]
+        returned = min(stock.returned_nanousd, now.amount_nanousd)
+        left = stock.limit_nanousd - now.settled_nanousd - now.granted_nanousd + returned
+        overspent = max(0, -stock.free_nanousd)
+        amounts[ref] = now.amount_nanousd - returned + max(0, min(overspent, left))
+        spare[ref] = left - overspent
+    short = _cover(needs, spare, amounts)
+    for ref, stock in stocks.items():
+        if stock.fills and ref not in short:
+            free = max(0, stock.free_nanousd)
+            more = share_of(spare[ref] + free) - free
+            amounts[ref] += max(0, min(more, spare[ref]))
+    return amounts
+
+
+def share_of(left_nanousd: int) -> int:
+    """Return what one process may have in stock when that much is left for all."""
+    return max(0, left_nanousd) // SHARE
+
+
+def _cover(
+    needs: Iterable[Need], spare: dict[BudgetRef, int], amounts: dict[BudgetRef, int]
+) -> set[BudgetRef]:
+    """Move what the needs take from `spare` to `amounts`; return the windows that fell short."""
+    short: set[BudgetRef] = set()
+    for need in needs:
+        lacking = [ref for ref in need.refs if spare[ref] < need.amount_nanousd]
+        short.update(lacking)
+        if lacking:
+            continue
+        for ref in need.refs:
+            spare[ref] -= need.amount_nanousd
+            amounts[ref] += need.amount_nanousd
+    return short
+
+
+class Grant:
+    """A process's grant in memory, as SQL last told, and what its calls have taken of it.
+
+    Plain attributes, in nano-dollars, because every call passes here: `held` by running calls or
+    on its way back to SQL, `spent` by attempts whose rows are not in SQL yet. When the free money
+    falls below `low` the stock wants to be filled. `calls` counts holds, to see who is idle.
+    """
+
+    __slots__ = (
+        "amount",
+        "calls",
+        "ends_at",
+        "granted",
+        "held",
+        "low",
+        "ref",
+        "rule",
+        "settled",
+        "spent",
+        "version",
+        "wants",
+    )
+
+    def __init__(self, rule: BudgetRule, period: Period) -> None:
+        self.rule = rule
+        self.ref = BudgetRef(budget_id=rule.budget_id, starts_at=period.starts_at)
+        self.ends_at = period.ends_at
+        self.amount = self.held = self.spent = 0
+        self.settled = self.granted = self.version = 0
+        self.calls = self.low = 0
+        self.wants = False
+
+    @property
+    def free(self) -> int:
+        """What a call may still hold; below zero when calls cost more than they held."""
+        return self.amount - self.held - self.spent
+
+    @property
+    def share(self) -> int:
+        """What this process may have in stock, by what SQL last told."""
+        left = self.rule.limit_nanousd - self.settled - self.granted
+        return share_of(left + max(0, self.free))
+
+    def take(self, amount: int) -> None:
+        """Hold an amount; whoever calls this has looked at `free`."""
+        self.held += amount
+        self.calls += 1
+
+    def adopt(self, now: BudgetStanding) -> None:
+        """Follow SQL, unless something newer was heard already."""
+        if now.version <= self.version:
+            return
+        self.amount = now.amount_nanousd
+        self.settled = now.settled_nanousd
+        self.granted = now.granted_nanousd
+        self.version = now.version
+
+    def written(self, cost: int) -> None:
+        """Hear that attempts of this cost are in SQL now."""
+        self.spent = max(0, self.spent - cost)
+
+    def never_covers(self, amount: int) -> bool:
+        """Say whether what is settled leaves no room; that does not pass before the window ends."""
+        return self.settled + amount > self.rule.limit_nanousd

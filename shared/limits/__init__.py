@@ -1,0 +1,1 @@
+"""How many calls, tokens and slots a caller may take, counted over all processes."""

@@ -1,0 +1,59 @@
+"""What calls gave back, summed by scope until Redis has it."""
+
+from collections.abc import Sequence
+
+from shared.limits.limiter import Scope
+from shared.limits.rules import Demand
+
+MAX_SCOPES = 50_000
+"""In a long outage only; the oldest go first, and their buckets are the fullest by then."""
+
+MAX_SLOTS = 1000
+"""For each scope; those of an outage end by their leases anyhow."""
+
+
+class Row:
+    """The changes of one scope: what to add to its buckets, and the slots that ended."""
+
+    __slots__ = ("requests", "scope", "slots", "tokens")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.requests = 0.0
+        self.tokens = 0.0
+        self.slots: list[str] = []
+
+    def add(self, change: Demand, slots: Sequence[str]) -> None:
+        self.requests += change.requests
+        self.tokens += change.tokens
+        self.slots += slots
+        del self.slots[:-MAX_SLOTS]
+
+
+class Owed:
+    """Changes that wait to be sent, one row for each scope. Empty is falsy."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Row] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._rows)
+
+    def add(self, scope: Scope, change: Demand, slots: Sequence[str] = ()) -> None:
+        """Add to a scope's row; slots of a scope without concurrency are nobody's business."""
+        row = self._rows.get(scope.name)
+        if row is None:
+            row = self._rows[scope.name] = Row(scope)
+            if len(self._rows) > MAX_SCOPES:
+                del self._rows[next(iter(self._rows))]
+        row.add(change, () if scope.limits.concurrency is None else slots)
+
+    def cut(self, most: int) -> list[Row]:
+        """Take out the oldest rows."""
+        names = list(self._rows)[:most]
+        return [self._rows.pop(name) for name in names]
+
+    def put_back(self, rows: Sequence[Row]) -> None:
+        """Take rows back that did not arrive."""
+        for row in rows:
+            self.add(row.scope, Demand(row.requests, row.tokens), row.slots)

@@ -1,0 +1,59 @@
+"""Which limits bind a call: those of its tenant, key, user and route, from the config file."""
+
+from shared.config.model import Config, Limits
+from shared.identity import Principal, file_key_id
+from shared.limits.limiter import Scope
+
+
+class ScopeBook:
+    """The scopes of a config, looked up by who asks for what.
+
+    Keys made by `sluiceway keys` stand under their tenant's limits only.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._tenants = {
+            tenant.id: scope
+            for tenant in config.tenants
+            for scope in _bounded(f"tenant:{tenant.id}", tenant.limits)
+        }
+        self._keys = {
+            file_key_id(tenant.id, key.name): scope
+            for tenant in config.tenants
+            for key in tenant.keys
+            for scope in _bounded(f"key:{file_key_id(tenant.id, key.name)}", key.limits)
+        }
+        self._users = {
+            tenant.id: scope.limits
+            for tenant in config.tenants
+            if tenant.users is not None
+            for scope in _bounded("", tenant.users.limits)
+        }
+        self._routes = {
+            route.model: scope
+            for route in config.routes
+            for scope in _bounded(f"route:{route.model}", route.limits)
+        }
+
+    def find(
+        self, principal: Principal, *, route: str, user: str | None = None
+    ) -> tuple[Scope, ...]:
+        """Return the scopes that bind the call; empty when nothing is limited.
+
+        `route` is the route's name in the file, not the alias or model that was asked for.
+        """
+        found = [
+            self._tenants.get(principal.tenant_id),
+            self._keys.get(principal.key_id),
+            self._routes.get(route),
+        ]
+        limits = None if user is None else self._users.get(principal.tenant_id)
+        if limits is not None:
+            found.append(Scope(name=f"user:{principal.tenant_id}/{user}", limits=limits))
+        return tuple(scope for scope in found if scope is not None)
+
+
+def _bounded(name: str, limits: Limits | None) -> list[Scope]:
+    if limits is None or limits == Limits():
+        return []
+    return [Scope(name=name, limits=limits)]

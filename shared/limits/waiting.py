@@ -1,0 +1,49 @@
+"""Calls on their way to Redis and back."""
+
+import asyncio
+
+from shared.limits.limiter import Scope, Standing, Taken
+from shared.limits.owed import Row
+
+
+class Waiting:
+    """A call that waits for its verdict."""
+
+    __slots__ = ("answer", "asked_s", "scopes", "slot", "slot_s", "tokens")
+
+    def __init__(
+        self, scopes: tuple[Scope, ...], tokens: int, slot: str, slot_s: float, asked_s: float
+    ) -> None:
+        self.scopes = scopes
+        self.tokens = tokens
+        self.slot = slot
+        self.slot_s = slot_s
+        self.asked_s = asked_s
+        self.answer: asyncio.Future[Taken | Exception] = asyncio.get_running_loop().create_future()
+
+
+class Unsure:
+    """A batch that got no answer: Redis may have carried it out all the same."""
+
+    __slots__ = ("calls", "number", "rows")
+
+    def __init__(self, number: int, rows: list[Row], calls: list[Waiting]) -> None:
+        self.number = number
+        self.rows = rows
+        self.calls = calls
+
+
+def taken_by(call: Waiting, standing: Standing, now_s: float) -> Taken:
+    """Return what a call holds that Redis admitted."""
+    return Taken(
+        standing=standing,
+        scopes=call.scopes,
+        tokens=call.tokens,
+        slot=call.slot,
+        until_s=now_s + call.slot_s,
+    )
+
+
+def unlimited(tokens: int, slot: str) -> Taken:
+    """Return what a call holds that nothing limits: nothing."""
+    return Taken(standing=Standing(), scopes=(), tokens=tokens, slot=slot, until_s=0.0)

@@ -1,0 +1,1 @@
+"""Telemetry against the real thing: pipes, files, sockets, processes."""

@@ -1,0 +1,85 @@
+"""Schemathesis against `/openapi.json` and a real server: no 5xx, and the document tells the truth.
+
+SLUICEWAY_FUZZ_S sets the length in seconds; `make fuzz` takes ten minutes.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.edge.api.conftest import CONFIG, KEY
+from tests.fakes.stack import MASTER_KEY, running_stack
+
+LENGTH_S = int(os.environ.get("SLUICEWAY_FUZZ_S", "10"))
+
+CHECKS = """
+hooks = "fuzz_hooks.py"
+
+# Text in headers is made up without regard for its pattern.
+[parameters]
+"header.X-Sluiceway-Tags" = "team=search"
+
+# What a job's terms and the call inside may be depends on the clock and on each other.
+[[operations]]
+include-operation-id = "create_job"
+checks.positive_data_acceptance.enabled = false
+
+# Moments have more forms than the document names.
+[[operations]]
+include-operation-id = "get_usage"
+checks.negative_data_rejection.enabled = false
+"""
+
+HOOKS = """
+import schemathesis
+
+# To JSON Schema 5.0 is an integer, to OpenAI it is not. How many answers are too many is for the
+# provider to say, so `n` stands in no schema; as the name of an unknown field it is made up too.
+@schemathesis.hook
+def map_body(context, body):
+    if not isinstance(body, dict):
+        return body
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in body.items()
+        if name != "n"
+    }
+"""
+
+
+@pytest.mark.timeout(LENGTH_S + 100)
+def test_the_document_tells_what_the_server_does(sqlite_url: str, tmp_path: Path):
+    """All default checks: statuses, content types, schemas, refusals, keys, `Allow`."""
+    config = CONFIG.replace("max_queued_per_tenant: 3", "max_queued_per_tenant: 1000000")
+    with running_stack(tmp_path, config, database_url=sqlite_url) as stack:
+        api = stack.api()
+        document = httpx.get(
+            f"{api.url}/openapi.json", headers={"authorization": f"Bearer {MASTER_KEY}"}
+        )
+        (tmp_path / "openapi.json").write_text(json.dumps(document.json()))
+        (tmp_path / "schemathesis.toml").write_text(CHECKS)
+        (tmp_path / "fuzz_hooks.py").write_text(HOOKS)
+
+        run = subprocess.run(
+            [
+                *(str(Path(sys.executable).with_name("schemathesis")), "--no-color"),
+                *("--config-file", "schemathesis.toml", "run", "openapi.json"),
+                *("--url", api.url, "--header", f"Authorization: Bearer {KEY}"),
+                *("--max-time", str(LENGTH_S), "--continue-on-failure"),
+                *("--request-timeout", "10", "--warnings", "off"),
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=LENGTH_S + 60,
+            check=False,
+        )
+
+        assert 0 == run.returncode, run.stdout[-20_000:] + run.stderr[-2_000:]
+        assert not api.events("request.failed"), "a bug of ours was caught"
+        assert api.process.poll() is None

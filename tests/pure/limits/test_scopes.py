@@ -1,0 +1,61 @@
+"""Which limits bind which call."""
+
+import pytest
+
+from shared.config.model import (
+    Config,
+    KeyConfig,
+    Limits,
+    RouteConfig,
+    TargetConfig,
+    TenantConfig,
+    UserTemplate,
+)
+from shared.identity import Principal
+from shared.limits.scopes import ScopeBook
+
+CONFIG = Config(
+    routes=(
+        RouteConfig(
+            model="m", targets=(TargetConfig(provider="mock", model="m"),), limits=Limits(rpm=4)
+        ),
+        RouteConfig(model="free", targets=(TargetConfig(provider="mock", model="m"),)),
+    ),
+    tenants=(
+        TenantConfig(
+            id="acme",
+            keys=(
+                KeyConfig(name="ci", key="k1", limits=Limits(rpm=2)),
+                KeyConfig(name="app", key="k2", limits=Limits()),
+            ),
+            limits=Limits(rpm=1),
+            users=UserTemplate(limits=Limits(rpm=3)),
+        ),
+        TenantConfig(id="free", keys=(KeyConfig(name="ci", key="k3"),)),
+    ),
+)
+
+
+def asks(tenant_id, key_name):
+    return Principal(tenant_id=tenant_id, key_id=f"file:{tenant_id}/{key_name}", key_name=key_name)
+
+
+@pytest.mark.parametrize(
+    ("principal", "route", "user", "expected"),
+    [
+        (
+            asks("acme", "ci"),
+            "m",
+            "joe",
+            {"tenant:acme": 1, "key:file:acme/ci": 2, "user:acme/joe": 3, "route:m": 4},
+        ),
+        (asks("acme", "ci"), "free", None, {"tenant:acme": 1, "key:file:acme/ci": 2}),
+        (asks("acme", "app"), "free", None, {"tenant:acme": 1}),
+        (asks("free", "ci"), "m", "joe", {"route:m": 4}),
+        (asks("free", "ci"), "free", "joe", {}),
+    ],
+)
+def test_scopes(principal, route, user, expected):
+    found = ScopeBook(CONFIG).find(principal, route=route, user=user)
+
+    assert expected == {scope.name: scope.limits.rpm for scope in found}
