@@ -5,18 +5,23 @@ from typing import Literal
 
 import msgspec
 
-from shared.chat.message import Message
+from shared.chat.message import CacheMark, Message
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
-    """Something the model may call. `parameters` is a JSON Schema, `format` a custom tool's."""
+    """Something the model may call. `parameters` is a JSON Schema, `format` a custom tool's.
+
+    A `hosted` tool runs at the provider (web search, code); `format` is then its whole declaration
+    in the words of the request's dialect, and `name` its type.
+    """
 
     name: str
     description: str | None = None
     parameters: Mapping[str, object] | None = None
     strict: bool | None = None
-    kind: Literal["function", "custom"] = "function"
+    kind: Literal["function", "custom", "hosted"] = "function"
     format: Mapping[str, object] | None = None
+    cache: CacheMark | None = None
 
 
 class ToolChoice(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,10 +57,29 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     n: int | None = None
+    top_k: int | None = None
+
+
+class Thinking(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is to be thought before the answer; None leaves it to the provider.
+
+    `effort` is a word from none, minimal, low, medium, high, xhigh, max; `budget_tokens` bounds it
+    in tokens where the caller's dialect counts them. `enabled` is the switch of its own that some
+    dialects have. `summary` asks to see the thoughts: auto, concise, detailed; omitted hides them.
+    """
+
+    effort: str | None = None
+    budget_tokens: int | None = None
+    enabled: bool | None = None
+    summary: str | None = None
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One question. `extra` keeps fields that have no word here, for dialects that know them."""
+    """One question.
+
+    `extra` keeps fields that have no word here, for providers that know them; they are words of
+    `dialect`, the caller's.
+    """
 
     model: str
     messages: tuple[Message, ...]
@@ -64,8 +88,11 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     sampling: Sampling = Sampling()
-    reasoning_effort: str | None = None
+    thinking: Thinking | None = None
     user: str | None = None
+    metadata: Mapping[str, object] | None = None
+    service_tier: str | None = None
     stream: bool = False
     include_usage: bool = False
+    dialect: str = "openai"
     extra: Mapping[str, object] = {}

@@ -12,18 +12,22 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What an attempt used, in tokens.
 
     `input_tokens` includes cache reads and writes, audio and images; `output_tokens` includes
-    reasoning (pricing.md's canonical record). `estimated` marks counts we made up because the
-    provider sent none.
+    reasoning; `cache_write_1h_tokens` are those of the cache writes that are kept for an hour.
+    `estimated` marks counts we made up because the provider sent none. `service_tier` is the one
+    the provider says it used; `reported_nanousd` is the cost by its own account.
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
     reasoning_tokens: int = 0
     input_audio_tokens: int = 0
     output_audio_tokens: int = 0
     estimated: bool = False
+    service_tier: str | None = None
+    reported_nanousd: int | None = None
 
 
 def bounded(usage: Usage) -> Usage:
@@ -40,5 +44,5 @@ def bounded(usage: Usage) -> Usage:
     return msgspec.structs.replace(usage, **cut)
 
 
-_COUNTS = tuple(name for name in Usage.__struct_fields__ if name != "estimated")
+_COUNTS = tuple(name for name in Usage.__struct_fields__ if name.endswith("_tokens"))
 _counts = attrgetter(*_COUNTS)

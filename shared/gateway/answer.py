@@ -26,6 +26,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     `model` is the upstream model asked, `reported_model` what the provider called itself.
     `attempts` lists every try, the good one last. `cost_nanousd` sums the priced ones of them
     and is None when the good one has no price. `standing` is what is left of the caller's limits.
+    `dropped` are the caller's fields that the target could not be asked.
     """
 
     body: bytes
@@ -37,4 +38,5 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None
     cost_nanousd: int | None
     standing: Standing | None = None
+    dropped: tuple[str, ...] = ()
     status: int = 200

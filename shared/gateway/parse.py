@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -24,11 +25,20 @@ _field = re.compile(r"(?:missing required|contains unknown) field `([^`]+)`")
 MAX_MODEL = 256
 """Characters of a model's name: it stands in logs, books and errors."""
 
-ENDPOINTS: Mapping[str, str] = {
-    "/v1/chat/completions": "messages",
-    "/v1/embeddings": "input",
+
+class Path(msgspec.Struct, frozen=True, kw_only=True):
+    """What is served on one path: in which dialect, and the field it cannot do without."""
+
+    dialect: str
+    needs: Literal["messages", "input", "prompt"]
+    streams: bool = True
+
+
+ENDPOINTS: Mapping[str, Path] = {
+    "/v1/chat/completions": Path(dialect="openai", needs="messages"),
+    "/v1/embeddings": Path(dialect="openai", needs="input", streams=False),
 }
-"""The served inference paths, and the field that each cannot do without."""
+"""The served inference paths."""
 
 
 def parse_request(endpoint: str, raw: bytes) -> InferenceRequest:
@@ -38,7 +48,7 @@ def parse_request(endpoint: str, raw: bytes) -> InferenceRequest:
         InvalidRequest: not UTF-8, not JSON, nested too deeply, or a field of the wrong type;
             `param` names it where there is one.
     """
-    needed = ENDPOINTS[endpoint]
+    path = ENDPOINTS[endpoint]
     try:
         raw.decode()
         head = _head.decode(raw)
@@ -55,15 +65,15 @@ def parse_request(endpoint: str, raw: bytes) -> InferenceRequest:
     if not 0 < len(head.model) <= MAX_MODEL:
         raise _bad_model(head.model)
     count = 1
-    if needed == "messages":
-        count = _count_messages(head.messages)
-    elif head.stream:
+    if head.stream and not path.streams:
         raise InvalidRequest(f"{endpoint} does not stream; leave `stream` out.", param="stream")
-    elif _kind(head.input) not in b'"[':
-        raise InvalidRequest("`input` is required: a text, or a list of texts.", param="input")
+    if path.needs == "messages":
+        count = _count_messages(head.messages)
+    elif _kind(getattr(head, path.needs)) not in b'"[':
+        raise InvalidRequest(f"`{path.needs}` is required: a text, or a list.", param=path.needs)
     _check_tools(head.tools)
     return InferenceRequest(
-        endpoint=endpoint, dialect="openai", raw=raw, head=head, message_count=count
+        endpoint=endpoint, dialect=path.dialect, raw=raw, head=head, message_count=count
     )
 
 

@@ -1,6 +1,7 @@
 """The port to a vendor: turns a request for a target into one attempt's Exchange."""
 
-from typing import Protocol
+import abc
+from collections.abc import Sequence
 
 from shared.config.model import ProviderConfig
 from shared.providers.exchange import Exchange
@@ -8,21 +9,18 @@ from shared.providers.request import InferenceRequest
 from shared.providers.target import Target
 
 
-class Adapter(Protocol):
-    """One kind of provider: its host, auth, dialect and quirks."""
+class Adapter(abc.ABC):
+    """One kind of provider: its host, auth, dialect and quirks.
 
-    @property
-    def kind(self) -> str:
-        """The `kind` of the config file."""
+    `kind` is that of the config file. `needs_key`: a call without a credential cannot succeed.
+    `needs_base_url`: only the config can say where to call.
+    """
 
-    @property
-    def needs_key(self) -> bool:
-        """Whether a call without a credential cannot succeed."""
+    kind: str
+    needs_key: bool = True
+    needs_base_url: bool = False
 
-    @property
-    def needs_base_url(self) -> bool:
-        """Whether only the config can say where to call."""
-
+    @abc.abstractmethod
     def exchange(
         self,
         provider: ProviderConfig,
@@ -33,5 +31,14 @@ class Adapter(Protocol):
         """Return the conversation for one attempt, relayed or translated.
 
         Raises:
-            UnsupportedParameter: this kind cannot serve the endpoint or dialect.
+            UnsupportedParameter: this kind cannot serve the endpoint or dialect, or a parameter
+                that its route does not let it drop.
+            InvalidRequest: the body is not what its dialect says; `param` names the field.
         """
+
+    def fetches(self, _request: InferenceRequest, _target: Target) -> Sequence[str]:
+        """Return the URLs in the request that the gateway must fetch, because this provider cannot.
+
+        They are in `request.files` when `exchange` is called.
+        """
+        return ()

@@ -123,9 +123,13 @@ class StreamScanner(Protocol):
 
 
 class Exchange(Protocol):
-    """One attempt's conversation with one target."""
+    """One attempt's conversation with one target.
+
+    `dropped` are the caller's fields that this target cannot be asked.
+    """
 
     request: HttpRequest
+    dropped: tuple[str, ...]
 
     def read(self, response: HttpResponse) -> Reply:
         """Turn a 2xx answer into the served dialect.

@@ -3,17 +3,23 @@
 from collections.abc import Mapping
 
 import msgspec
+from typing_extensions import override
 
 from shared.config.model import ProviderConfig
 from shared.errors import OwnFault, UnsupportedParameter
+from shared.providers.adapter import Adapter
 from shared.providers.base_url import endpoint_url
 from shared.providers.dialects.openai import RelayExchange, rewrite
+from shared.providers.dialects.openai_chat import CHAT, build_request
 from shared.providers.exchange import Exchange, HttpRequest
 from shared.providers.request import InferenceRequest
+from shared.providers.served import chat_of
 from shared.providers.target import Target
+from shared.providers.translation import TranslatingExchange, refuse_dropped, with_params
 
 USER_AGENT = "sluiceway"
-GENERATING = frozenset({"/v1/chat/completions", "/v1/completions"})
+CHAT_PATH = "/v1/chat/completions"
+GENERATING = frozenset({CHAT_PATH, "/v1/completions"})
 ENDPOINTS = frozenset({*GENERATING, "/v1/embeddings"})
 
 
@@ -32,7 +38,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
 
 
-class RelayAdapter:
+class RelayAdapter(Adapter):
     """Relays to one row's vendor; the config may give another address."""
 
     def __init__(self, vendor: Vendor) -> None:
@@ -41,6 +47,7 @@ class RelayAdapter:
         self.needs_base_url = vendor.base_url is None
         self._vendor = vendor
 
+    @override
     def exchange(
         self,
         provider: ProviderConfig,
@@ -78,12 +85,20 @@ def relay(
 ) -> Exchange:
     """Return one attempt's exchange. No header of the caller goes on.
 
+    What the vendor has no path for is asked of its chat, in translation.
+
     Raises:
-        UnsupportedParameter: the vendor does not serve this endpoint or dialect.
+        UnsupportedParameter: the vendor serves neither, or cannot do what was asked.
+        InvalidRequest: the body is not of its dialect's form.
     """
-    if request.dialect != "openai" or request.endpoint not in vendor.endpoints:
-        raise UnsupportedParameter(
-            f"{target.name} does not serve {request.endpoint}.", param="model"
+    if request.endpoint not in vendor.endpoints:
+        return _translated(
+            vendor,
+            base_url=base_url,
+            provider=provider,
+            secret=secret,
+            request=request,
+            target=target,
         )
     force = request.stream and vendor.stream_options and request.endpoint in GENERATING
     params = {**provider.params, **target.params}
@@ -98,6 +113,37 @@ def relay(
         include_usage=request.include_usage,
         usage_forced=force and not request.include_usage,
         encoding_format=request.head.encoding_format,
+        secret=secret,
+    )
+
+
+def _translated(
+    vendor: Vendor,
+    *,
+    base_url: str,
+    provider: ProviderConfig,
+    secret: str | None,
+    request: InferenceRequest,
+    target: Target,
+) -> Exchange:
+    if CHAT_PATH not in vendor.endpoints:
+        raise UnsupportedParameter(
+            f"{target.name} does not serve {request.endpoint}.", param="model"
+        )
+    chat, served = chat_of(request, target)
+    built = build_request(chat)
+    refuse_dropped(built.dropped, target)
+    body = with_params(built.body, provider.params, target.params)
+    return TranslatingExchange(
+        request=HttpRequest(
+            url=endpoint_url(base_url, CHAT_PATH),
+            headers=_headers(vendor, provider, secret, request, target),
+            body=msgspec.json.encode(body),
+        ),
+        chat=chat,
+        served=served,
+        target=CHAT,
+        built=built,
         secret=secret,
     )
 

@@ -1,5 +1,7 @@
 """A caller's inference request: raw bytes, and the few fields that decide."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -7,6 +9,13 @@ class StreamOptions(msgspec.Struct, frozen=True):
     """OpenAI's `stream_options`."""
 
     include_usage: bool | None = None
+
+
+class FetchedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What lay at a URL of the request."""
+
+    media_type: str
+    content: bytes
 
 
 class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +31,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     stream_options: StreamOptions | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    max_output_tokens: int | None = None
     n: int | None = None
     user: str | None = None
     safety_identifier: str | None = None
@@ -40,17 +50,22 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     logit_bias: dict[str, msgspec.Raw] | None = None
     messages: msgspec.Raw = msgspec.Raw()
     input: msgspec.Raw = msgspec.Raw()
+    prompt: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()
 
 
 class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One call as the gateway sees it. `endpoint` is a path such as `/v1/chat/completions`."""
+    """One call as the gateway sees it. `endpoint` is a path such as `/v1/chat/completions`.
+
+    `files` are what the gateway has fetched for a provider that cannot, by their URLs.
+    """
 
     endpoint: str
     dialect: str
     raw: bytes
     head: RequestHead
     message_count: int = 1
+    files: Mapping[str, FetchedFile] = {}
 
     @property
     def stream(self) -> bool:
@@ -66,7 +81,8 @@ class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def max_output_tokens(self) -> int | None:
         """The caller's own bound on output, per choice."""
-        return self.head.max_completion_tokens or self.head.max_tokens
+        head = self.head
+        return head.max_completion_tokens or head.max_tokens or head.max_output_tokens
 
     @property
     def choice_count(self) -> int:

@@ -1,15 +1,17 @@
 """Asking in one dialect what was asked in another: the canonical chat stands between them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
+from shared.chat.request import ChatRequest
 from shared.chat.response import ChatDelta, ChatResponse
 from shared.chat.usage import Usage
-from shared.errors import FailureKind, UpstreamError
-from shared.providers.exchange import HttpRequest, HttpResponse, Reply, Scan
+from shared.errors import FailureKind, UnsupportedParameter, UpstreamError
+from shared.providers.exchange import SUCCESS, HttpRequest, HttpResponse, Reply, Scan
 from shared.providers.head import refuse_body
+from shared.providers.target import Target
 
 
 class Decoded(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,28 +42,100 @@ class DeltaRenderer(Protocol):
         """Return what still comes after the last delta."""
 
 
-class Translation(msgspec.Struct, frozen=True, kw_only=True):
-    """The pure functions between one served and one target dialect.
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a question its answer must be read with.
 
-    `refuse_head` decides about a stream's head. `error_of` is given the secret to keep it out.
+    `tool_names` and `call_ids` turn the provider's names and ids back into the caller's, where they
+    had to be changed. `json_tool` is the name of the tool that stands for a response format: its
+    arguments are the answer's text. `tools` says whether any were offered.
     """
 
-    parse_response: Callable[[bytes], ChatResponse]
+    model: str = ""
+    tool_names: Mapping[str, str] = {}
+    call_ids: Mapping[str, str] = {}
+    json_tool: str | None = None
+    tools: bool = False
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """A question in a provider's words; `body` is to be sent as JSON.
+
+    `dropped` are the caller's fields that this provider cannot be asked, by the caller's names.
+    """
+
+    body: dict[str, object]
+    asked: Asked = Asked()
+    dropped: tuple[str, ...] = ()
+    headers: Mapping[str, str] = {}
+
+
+class TargetDialect(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider's wire format, read. `build` is called by its adapters, which know the quirks.
+
+    `parse_response` raises UpstreamError: MALFORMED, or what an error inside a 2xx says. `error_of`
+    is given the secret to keep it out. `refuse_head` decides about a stream's head.
+    """
+
+    name: str
+    parse_response: Callable[[bytes, Asked], ChatResponse]
     error_of: Callable[[HttpResponse, str | None], UpstreamError]
     refuse_head: Callable[[Mapping[str, str]], UpstreamError | None]
-    decoder: Callable[[], StreamDecoder]
-    render_response: Callable[[ChatResponse], bytes]
-    renderer: Callable[[], DeltaRenderer]
+    decoder: Callable[[Asked], StreamDecoder]
+
+
+class ServedDialect(msgspec.Struct, frozen=True, kw_only=True):
+    """A dialect that callers speak. `parse_request` raises InvalidRequest, with `param`."""
+
+    name: str
+    parse_request: Callable[[bytes], ChatRequest]
+    render_response: Callable[[ChatResponse, ChatRequest], bytes]
+    renderer: Callable[[ChatRequest], DeltaRenderer]
+
+
+def refuse_dropped(dropped: Sequence[str], target: Target) -> None:
+    """Return if what the target cannot do may be left out, as its route says.
+
+    Raises:
+        UnsupportedParameter: `unsupported: error`; `param` is the first of them.
+    """
+    if dropped and target.unsupported == "error":
+        raise UnsupportedParameter(
+            f"{target.name} cannot do: {', '.join(dropped)}. Leave it out, or set "
+            "`unsupported: drop` on the route.",
+            param=dropped[0],
+        )
+
+
+def with_params(body: Mapping[str, object], *params: Mapping[str, object]) -> dict[str, object]:
+    """Return the body, filled up with the operator's params where the caller said nothing.
+
+    Of several the last counts: a target's before its provider's.
+    """
+    filled: dict[str, object] = {}
+    for own in params:
+        filled |= own
+    return {**filled, **body}
 
 
 class TranslatingExchange:
     """One attempt against a target that speaks another dialect than the caller."""
 
     def __init__(
-        self, *, request: HttpRequest, translation: Translation, secret: str | None = None
+        self,
+        *,
+        request: HttpRequest,
+        chat: ChatRequest,
+        served: ServedDialect,
+        target: TargetDialect,
+        built: Built,
+        secret: str | None = None,
     ) -> None:
         self.request = request
-        self._translation = translation
+        self.dropped = built.dropped
+        self._chat = chat
+        self._served = served
+        self._target = target
+        self._asked = built.asked
         self._secret = secret
 
     def read(self, response: HttpResponse) -> Reply:
@@ -69,10 +143,10 @@ class TranslatingExchange:
         refused = refuse_body(response.headers)
         if refused is not None:
             raise refused
-        answer = self._translation.parse_response(response.body)
+        answer = self._target.parse_response(response.body, self._asked)
         finish = answer.choices[0].finish if answer.choices else None
         return Reply(
-            body=self._translation.render_response(answer),
+            body=self._served.render_response(answer, self._chat),
             model=answer.model or None,
             usage=answer.usage,
             finish_reason=None if finish is None else finish.value,
@@ -80,17 +154,19 @@ class TranslatingExchange:
 
     def error_of(self, response: HttpResponse) -> UpstreamError:
         """Turn any other answer into a failure."""
-        return self._translation.error_of(response, self._secret)
+        return self._target.error_of(response, self._secret)
 
     def refuse_head(self, status: int, headers: Mapping[str, str]) -> UpstreamError | None:
         """Refuse a stream at the door: None for a 2xx stream, else why not."""
-        if not 200 <= status < 300:  # noqa: PLR2004
+        if status not in SUCCESS:
             return self.error_of(HttpResponse(status=status, headers=headers, body=b""))
-        return self._translation.refuse_head(headers)
+        return self._target.refuse_head(headers)
 
     def scanner(self) -> "TranslatingScanner":
         """Return a fresh scanner for this exchange's stream."""
-        return TranslatingScanner(self._translation.decoder(), self._translation.renderer())
+        return TranslatingScanner(
+            self._target.decoder(self._asked), self._served.renderer(self._chat)
+        )
 
 
 class TranslatingScanner:
@@ -145,7 +221,9 @@ class TranslatingScanner:
         """Take in one delta; return whether it has content."""
         self.model = self.model or delta.model
         self.usage = delta.usage or self.usage
-        pieces = [delta.text or "", delta.reasoning or "", delta.refusal or ""]
+        pieces = [delta.text or "", delta.refusal or ""]
+        if delta.reasoning is not None:
+            pieces.append(delta.reasoning.text)
         if delta.tool is not None:
             pieces += [delta.tool.name or "", delta.tool.arguments]
         content_bytes = sum(len(piece.encode()) for piece in pieces)

@@ -123,6 +123,7 @@ def _compiled(entry: RouteConfig, providers: Mapping[str, ProviderConfig]) -> Ro
             credential=target.credential or "",
             params=target.params,
             headers=target.headers,
+            unsupported=entry.unsupported,
         )
         choices.append(_by_credential(named, provider, target.price or entry.price))
     return Route(

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 
 import msgspec
+from typing_extensions import override
 
 from shared.config.model import ProviderConfig
+from shared.providers.adapter import Adapter
 from shared.providers.exchange import Exchange
 from shared.providers.relay import Vendor, relay
 from shared.providers.request import InferenceRequest
@@ -17,13 +19,13 @@ class _Told(msgspec.Struct, frozen=True):
     mock: dict[str, object] | None = None
 
 
-class MockAdapter:
+class MockAdapter(Adapter):
     """Relays to `mock://PROVIDER/v1`, which the mock transport answers."""
 
     kind = "mock"
     needs_key = False
-    needs_base_url = False
 
+    @override
     def exchange(
         self,
         provider: ProviderConfig,

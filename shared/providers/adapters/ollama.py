@@ -5,7 +5,10 @@ prompts are long, for a longer prompt is cut silently. Prices are the operator's
 cost is unknown, not zero.
 """
 
+from typing_extensions import override
+
 from shared.config.model import ProviderConfig
+from shared.providers.adapter import Adapter
 from shared.providers.base_url import with_v1
 from shared.providers.exchange import Exchange
 from shared.providers.relay import Vendor, relay
@@ -16,13 +19,13 @@ DEFAULT_BASE_URL = "http://localhost:11434"
 _VENDOR = Vendor(kind="ollama", needs_key=False)
 
 
-class OllamaAdapter:
+class OllamaAdapter(Adapter):
     """Relays to a local server or to ollama.com."""
 
     kind = "ollama"
     needs_key = False
-    needs_base_url = False
 
+    @override
     def exchange(
         self,
         provider: ProviderConfig,

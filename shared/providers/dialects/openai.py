@@ -101,6 +101,7 @@ class RelayExchange:
         secret: str | None = None,
     ) -> None:
         self.request = request
+        self.dropped: tuple[str, ...] = ()
         self._encoding_format = encoding_format
         self._endpoint = endpoint
         self._include_usage = include_usage

@@ -14,18 +14,27 @@ from shared.chat.message import (
     TextPart,
 )
 from shared.chat.request import ChatRequest, Sampling, Tool, ToolChoice
-from shared.chat.response import ChatChoice, ChatDelta, ChatResponse, FinishReason, ToolDelta
+from shared.chat.response import (
+    ChatChoice,
+    ChatDelta,
+    ChatResponse,
+    FinishReason,
+    ReasoningDelta,
+    ToolDelta,
+)
 from shared.errors import FailureKind, UpstreamError
 from shared.providers.dialects.openai_errors import body_of, error_inside, error_of, read_error
+from shared.providers.dialects.openai_reasoning import read_reasoning, render_details
 from shared.providers.dialects.openai_render import render_call
-from shared.providers.dialects.openai_served import tool_call
+from shared.providers.dialects.openai_served import signature_in, tool_call
 from shared.providers.dialects.openai_stream import FAILED_FINISHES, UNREADABLE
 from shared.providers.dialects.openai_usage import usage_from, usage_in
 from shared.providers.dialects.openai_wire import WireAnswer, WireCall, WireChoice, WireMessage
 from shared.providers.dialects.sse import EventTooLarge, SseEvent, SseParser
-from shared.providers.translation import Decoded
+from shared.providers.head import refuse_stream
+from shared.providers.translation import Asked, Built, Decoded, TargetDialect
 
-__all__ = ["OpenAIDecoder", "build_request", "error_of", "parse_response"]
+__all__ = ["CHAT", "OpenAIDecoder", "build_request", "parse_response"]
 
 FINISHES = {
     "stop": FinishReason.STOP,
@@ -42,8 +51,8 @@ FINISHES = {
 _decode = msgspec.json.Decoder(WireAnswer).decode
 
 
-def build_request(chat: ChatRequest) -> bytes:
-    """Return the body for an OpenAI-compatible server; nothing is sent that was not asked for.
+def build_request(chat: ChatRequest) -> Built:
+    """Return the question for an OpenAI-compatible server; nothing is sent that was not asked for.
 
     Tool settings without tools are left out: servers refuse them.
     """
@@ -69,13 +78,19 @@ def build_request(chat: ChatRequest) -> bytes:
                 "strict": wanted.strict,
             }
             body["response_format"] = {"type": wanted.kind, "json_schema": _present(schema)}
-    body |= _present({"reasoning_effort": chat.reasoning_effort, "user": chat.user})
+    effort = None if chat.thinking is None else chat.thinking.effort
+    body |= _present({
+        "reasoning_effort": effort,
+        "user": chat.user,
+        "metadata": chat.metadata,
+        "service_tier": chat.service_tier,
+    })  # fmt: skip
     if chat.stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-    return msgspec.json.encode({**chat.extra, **body})
+    return Built(body={**chat.extra, **body}, asked=Asked(model=chat.model, tools=bool(chat.tools)))
 
 
-def parse_response(body: bytes) -> ChatResponse:
+def parse_response(body: bytes, _asked: Asked = Asked()) -> ChatResponse:  # noqa: B008 (frozen)
     """Return a whole answer.
 
     Raises:
@@ -101,7 +116,7 @@ def parse_response(body: bytes) -> ChatResponse:
 class OpenAIDecoder:
     """Turns the bytes of one stream into deltas."""
 
-    def __init__(self) -> None:
+    def __init__(self, _asked: Asked = Asked()) -> None:  # noqa: B008 (frozen)
         self._parser = SseParser()
         self._headed = False
 
@@ -169,22 +184,30 @@ def _choice(wire: WireChoice) -> ChatChoice:
     return ChatChoice(
         index=wire.index or 0,
         text=_text(message),
-        reasoning=message.reasoning_content or message.reasoning,
+        reasoning=read_reasoning(
+            message.reasoning_content or message.reasoning, message.reasoning_details
+        ),
         refusal=message.refusal,
         tool_calls=calls,
         finish=finish_of(wire.finish_reason, has_calls=bool(calls)),
+        annotations=tuple(message.annotations or ()),
+        logprobs=_logprobs(wire),
     )
 
 
 def _deltas(wire: WireChoice) -> list[ChatDelta]:
     index, message = wire.index or 0, wire.delta or WireMessage()
+    thoughts = _thoughts(message)
     said = ChatDelta(
         choice=index,
         text=_text(message),
-        reasoning=message.reasoning_content or message.reasoning or None,
+        reasoning=thoughts[0] if thoughts else None,
         refusal=message.refusal,
+        annotations=tuple(message.annotations or ()),
+        logprobs=_logprobs(wire),
     )
     deltas = [] if said == ChatDelta(choice=index) else [said]
+    deltas += [ChatDelta(choice=index, reasoning=more) for more in thoughts[1:]]
     deltas += [ChatDelta(choice=index, tool=_tool_delta(c)) for c in message.tool_calls or ()]
     finish = finish_of(wire.finish_reason, has_calls=bool(message.tool_calls))
     if finish is not None:
@@ -192,11 +215,42 @@ def _deltas(wire: WireChoice) -> list[ChatDelta]:
     return deltas
 
 
+def _thoughts(message: WireMessage) -> list[ReasoningDelta]:
+    details = message.reasoning_details
+    text = message.reasoning_content or message.reasoning or None
+    numbers = [
+        detail.get("index", 0) if isinstance(detail, dict) else 0
+        for detail in (details if isinstance(details, list) else ())
+    ]
+    pieces = read_reasoning(text, details)
+    if len(numbers) != len(pieces):
+        numbers = list(range(len(pieces)))
+    return [
+        ReasoningDelta(index=number, **msgspec.structs.asdict(piece))
+        for number, piece in zip(numbers, pieces, strict=True)
+    ]
+
+
+def _logprobs(wire: WireChoice) -> tuple[Mapping[str, object], ...]:
+    match wire.logprobs:
+        case {"content": list(tokens)}:
+            return tuple(token for token in tokens if isinstance(token, dict))
+        case _:
+            return ()
+
+
 def _tool_delta(wire: WireCall) -> ToolDelta:
     called = wire.function or wire.custom
     arguments = "" if called is None else called.arguments or called.input or ""
     name = None if called is None else called.name or None
-    return ToolDelta(index=wire.index or 0, id=wire.id or None, name=name, arguments=arguments)
+    return ToolDelta(
+        index=wire.index or 0,
+        id=wire.id or None,
+        name=name,
+        arguments=arguments,
+        kind="function" if wire.custom is None else "custom",
+        signature=signature_in(wire.extra_content),
+    )
 
 
 def _text(message: WireMessage) -> str | None:
@@ -212,7 +266,8 @@ def _message(message: Message) -> dict[str, object]:
         "name": message.name,
         "tool_calls": [render_call(call) for call in message.tool_calls] or None,
         "tool_call_id": message.tool_call_id,
-        "reasoning_content": message.reasoning,
+        "reasoning_content": message.thoughts or None,
+        "reasoning_details": render_details(message.reasoning) or None,
     })  # fmt: skip
 
 
@@ -286,3 +341,13 @@ def _present(fields: Mapping[str, object]) -> dict[str, object]:
 
 def _malformed(message: str) -> UpstreamError:
     return UpstreamError(FailureKind.MALFORMED, message)
+
+
+CHAT = TargetDialect(
+    name="openai",
+    parse_response=parse_response,
+    error_of=lambda response, secret: error_of(response, secret=secret),
+    refuse_head=refuse_stream,
+    decoder=OpenAIDecoder,
+)
+"""OpenAI's chat completions, and what imitates them."""

@@ -5,13 +5,14 @@ tool indices begin at 0; choice 0 opens before choice 1; one finish reason per c
 else; usage stands in the last chunk. Reasoning is `reasoning_content`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from shared.chat.message import ToolCall
-from shared.chat.response import ChatChoice, ChatDelta, ChatResponse, ToolDelta
+from shared.chat.response import ChatChoice, ChatDelta, ChatResponse, ReasoningDelta, ToolDelta
 from shared.chat.usage import Usage
+from shared.providers.dialects.openai_reasoning import render_detail, render_details
 
 
 def render_response(response: ChatResponse) -> bytes:
@@ -25,6 +26,10 @@ def render_response(response: ChatResponse) -> bytes:
     }
     if response.usage is not None:
         body["usage"] = render_usage(response.usage)
+        if response.usage.service_tier is not None:
+            body["service_tier"] = response.usage.service_tier
+    if response.extra:
+        body["sluiceway"] = {"extra": response.extra}
     return msgspec.json.encode(body)
 
 
@@ -57,6 +62,7 @@ class OpenAIRenderer:
         self._opened: set[int] = set()
         self._ended: set[int] = set()
         self._calls: set[tuple[int, int]] = set()
+        self._thoughts: set[tuple[int, int]] = set()
 
     def render(self, deltas: Iterable[ChatDelta]) -> bytes:
         """Return the chunks of these deltas; usage alone makes none."""
@@ -82,7 +88,7 @@ class OpenAIRenderer:
         if content or (delta.finish is not None and delta.choice not in self._opened):
             out = self._open(delta)
         if content:
-            out += self._chunk(delta.choice, content)
+            out += self._chunk(delta.choice, content, logprobs=delta.logprobs)
         if delta.finish is not None and delta.choice not in self._ended:
             self._ended.add(delta.choice)
             out += self._chunk(delta.choice, {}, delta.finish.value)
@@ -100,27 +106,56 @@ class OpenAIRenderer:
         content: dict[str, object] = {}
         if delta.text:
             content["content"] = delta.text
-        if delta.reasoning:
-            content["reasoning_content"] = delta.reasoning
+        if delta.reasoning is not None:
+            content |= self._reasoning(delta.choice, delta.reasoning)
         if delta.refusal:
             content["refusal"] = delta.refusal
         if delta.tool is not None:
             content["tool_calls"] = [self._call(delta.choice, delta.tool)]
+        if delta.annotations:
+            content["annotations"] = delta.annotations
+        return content
+
+    def _reasoning(self, choice: int, reasoning: ReasoningDelta) -> dict[str, object]:
+        content: dict[str, object] = {}
+        if reasoning.text:
+            content["reasoning_content"] = reasoning.text
+        key = (choice, reasoning.index)
+        first = key not in self._thoughts
+        if not first or reasoning.dialect is not None:
+            self._thoughts.add(key)
+            content["reasoning_details"] = [render_detail(reasoning, first=first)]
         return content
 
     def _call(self, choice: int, tool: ToolDelta) -> dict[str, object]:
-        function: dict[str, object] = {"arguments": tool.arguments}
+        word = "arguments" if tool.kind == "function" else "input"
+        called: dict[str, object] = {word: tool.arguments}
+        shown: dict[str, object] = {"index": tool.index}
         key = (choice, tool.index)
-        if key in self._calls:
-            return {"index": tool.index, "function": function}
-        self._calls.add(key)
-        function = {"name": tool.name or "", **function}
-        return {"index": tool.index, "id": tool.id, "type": "function", "function": function}
+        if key not in self._calls:
+            self._calls.add(key)
+            called = {"name": tool.name or "", **called}
+            shown |= {"id": tool.id, "type": tool.kind}
+        shown[tool.kind] = called
+        if tool.signature is not None:
+            shown["extra_content"] = signed(tool.signature)
+        return shown
 
-    def _chunk(self, choice: int, delta: dict[str, object], finish: str | None = None) -> bytes:
+    def _chunk(
+        self,
+        choice: int,
+        delta: dict[str, object],
+        finish: str | None = None,
+        logprobs: Sequence[Mapping[str, object]] = (),
+    ) -> bytes:
         body = self._head()
         body["choices"] = [
-            {"index": choice, "delta": delta, "logprobs": None, "finish_reason": finish}
+            {
+                "index": choice,
+                "delta": delta,
+                "logprobs": {"content": logprobs, "refusal": None} if logprobs else None,
+                "finish_reason": finish,
+            }
         ]
         if self._include_usage:
             body["usage"] = None
@@ -141,14 +176,18 @@ def _choice(choice: ChatChoice) -> dict[str, object]:
         "content": choice.text,
         "refusal": choice.refusal,
     }
-    if choice.reasoning is not None:
-        message["reasoning_content"] = choice.reasoning
+    if choice.reasoning:
+        message["reasoning_content"] = "".join(piece.text for piece in choice.reasoning)
+    if details := render_details(choice.reasoning):
+        message["reasoning_details"] = details
+    if choice.annotations:
+        message["annotations"] = choice.annotations
     if choice.tool_calls:
         message["tool_calls"] = [render_call(call) for call in choice.tool_calls]
     return {
         "index": choice.index,
         "message": message,
-        "logprobs": None,
+        "logprobs": {"content": choice.logprobs, "refusal": None} if choice.logprobs else None,
         "finish_reason": None if choice.finish is None else choice.finish.value,
     }
 
@@ -159,4 +198,12 @@ def render_call(call: ToolCall) -> dict[str, object]:
         custom = {"name": call.name, "input": call.arguments}
         return {"id": call.id, "type": "custom", "custom": custom}
     function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id, "type": "function", "function": function}
+    shown: dict[str, object] = {"id": call.id, "type": "function", "function": function}
+    if call.signature is not None:
+        shown["extra_content"] = signed(call.signature)
+    return shown
+
+
+def signed(signature: str) -> dict[str, object]:
+    """Return a call's `extra_content`, as Google's own OpenAI surface carries its proof."""
+    return {"google": {"thought_signature": signature}}

@@ -12,8 +12,9 @@ from shared.chat.message import (
     TextPart,
     ToolCall,
 )
-from shared.chat.request import ChatRequest, ResponseFormat, Sampling, Tool, ToolChoice
+from shared.chat.request import ChatRequest, ResponseFormat, Sampling, Thinking, Tool, ToolChoice
 from shared.errors import InvalidRequest
+from shared.providers.dialects.openai_reasoning import read_reasoning
 from shared.providers.dialects.openai_wire import (
     WireCall,
     WireFormat,
@@ -50,8 +51,10 @@ def parse_request(raw: bytes) -> ChatRequest:
         parallel_tool_calls=wire.parallel_tool_calls,
         response_format=_response_format(wire.response_format),
         sampling=_sampling(wire),
-        reasoning_effort=wire.reasoning_effort,
+        thinking=None if wire.reasoning_effort is None else Thinking(effort=wire.reasoning_effort),
         user=wire.user,
+        metadata=wire.metadata,
+        service_tier=wire.service_tier,
         stream=bool(wire.stream),
         include_usage=options is not None and bool(options.include_usage),
         extra={name: value for name, value in fields.items() if name not in _KNOWN},
@@ -75,7 +78,7 @@ def _message(wire: WireMessage, at: int) -> Message:
         name=wire.name,
         tool_calls=tuple(tool_call(call) for call in wire.tool_calls or ()),
         tool_call_id=wire.tool_call_id,
-        reasoning=wire.reasoning_content or wire.reasoning,
+        reasoning=read_reasoning(wire.reasoning_content or wire.reasoning, wire.reasoning_details),
     )
 
 
@@ -107,7 +110,17 @@ def tool_call(wire: WireCall) -> ToolCall:
     function = wire.function
     name = "" if function is None else function.name or ""
     arguments = "" if function is None else function.arguments or ""
-    return ToolCall(id=wire.id or "", name=name, arguments=arguments)
+    signature = signature_in(wire.extra_content)
+    return ToolCall(id=wire.id or "", name=name, arguments=arguments, signature=signature)
+
+
+def signature_in(extra: object) -> str | None:
+    """Return the thought signature of a call, as Google's own OpenAI surface carries it."""
+    match extra:
+        case {"google": {"thought_signature": str(signature)}}:
+            return signature
+        case _:
+            return None
 
 
 def _tool(wire: WireTool) -> Tool:
@@ -182,4 +195,5 @@ def _sampling(wire: WireRequest) -> Sampling:
         logprobs=wire.logprobs,
         top_logprobs=wire.top_logprobs,
         n=wire.n,
+        top_k=wire.top_k,
     )

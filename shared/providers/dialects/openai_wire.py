@@ -54,6 +54,7 @@ class WireCall(msgspec.Struct, omit_defaults=True):
     type: str | None = None
     function: Called | None = None
     custom: Called | None = None
+    extra_content: dict[str, Any] | None = None
 
 
 class WireMessage(msgspec.Struct, omit_defaults=True):
@@ -67,6 +68,8 @@ class WireMessage(msgspec.Struct, omit_defaults=True):
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: Any = None
+    annotations: list[dict[str, Any]] | None = None
 
 
 class WireFunction(msgspec.Struct, omit_defaults=True):
@@ -130,8 +133,11 @@ class WireRequest(msgspec.Struct):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     n: int | None = None
+    top_k: int | None = None
     reasoning_effort: str | None = None
     user: str | None = None
+    metadata: dict[str, Any] | None = None
+    service_tier: str | None = None
     stream: bool | None = None
     stream_options: WireStreamOptions | None = None
 
@@ -143,6 +149,7 @@ class WireChoice(msgspec.Struct):
     message: WireMessage | None = None
     delta: WireMessage | None = None
     finish_reason: str | None = None
+    logprobs: Any = None
 
 
 class WireAnswer(msgspec.Struct):

@@ -13,12 +13,12 @@ from shared.chat.response import ChatResponse, fold
 from shared.chat.usage import Usage
 from shared.errors import UpstreamError
 from shared.providers.dialects import openai_chat
-from shared.providers.dialects.openai_render import OpenAIRenderer, render_response
 from shared.providers.dialects.openai_served import parse_request
 from shared.providers.exchange import HttpResponse
-from shared.providers.head import refuse_stream
 from shared.providers.registry import kinds
-from shared.providers.translation import TranslatingExchange, Translation
+from shared.providers.served import chat_of
+from shared.providers.target import Target
+from shared.providers.translation import TranslatingExchange
 from tests.contract.providers.golden import cases
 
 ALL = {name: case for kind in sorted(kinds()) for name, case in cases(kind).items()}
@@ -39,16 +39,13 @@ def response_of(case):
 
 def translating(case):
     """The same call, but through the canonical language."""
+    chat, served = chat_of(case.asked, Target(provider="vendor", model=case.target["model"]))
     return TranslatingExchange(
         request=case.exchange.request,
-        translation=Translation(
-            parse_response=openai_chat.parse_response,
-            error_of=lambda response, secret: openai_chat.error_of(response, secret=secret),
-            refuse_head=refuse_stream,
-            decoder=openai_chat.OpenAIDecoder,
-            render_response=render_response,
-            renderer=lambda: OpenAIRenderer(include_usage=case.asked.include_usage),
-        ),
+        chat=chat,
+        served=served,
+        target=openai_chat.CHAT,
+        built=openai_chat.build_request(chat),
         secret=case.secret,
     )
 
@@ -105,7 +102,7 @@ def test_sends_what_the_vendor_expects(case):
 def test_translating_asks_the_same(case):
     """The vendor would read the same question from the relayed and from the translated body."""
     asked = msgspec.structs.replace(parse_request(case.asked.raw), model=case.target["model"])
-    built = parse_request(openai_chat.build_request(asked))
+    built = parse_request(msgspec.json.encode(openai_chat.build_request(asked).body))
     relayed = parse_request(case.exchange.request.body)
 
     settings = {**relayed.extra, **msgspec.structs.asdict(relayed.sampling)}

@@ -73,7 +73,7 @@ def test_a_server_without_an_address_is_our_fault():
 @pytest.mark.parametrize(
     ("kind", "request_"),
     [
-        ("openai", asked(dialect="anthropic")),
+        ("openai", asked("/v1/rerank")),
         ("groq", asked("/v1/embeddings")),
         ("openai", asked("/v1/responses")),
     ],
