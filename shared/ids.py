@@ -5,7 +5,7 @@ in a Standard Webhooks signature (which joins its parts by dots).
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from shared.clock import wall_ms
 
@@ -20,4 +20,35 @@ def id_of(prefix: str, at_ms: int, chance: bytes) -> str:
 
 def new_id(prefix: str) -> str:
     """Return a fresh id; the one place that mixes in the clock and the system's randomness."""
-    return id_of(prefix, wall_ms(), os.urandom(10))
+    return id_of(prefix, wall_ms(), _chance.take())
+
+
+CHANCE_BYTES = 10
+_AT_ONCE = 256
+
+
+class _Chance:
+    """The system's randomness, asked for 256 ids at once: each time costs 3 µs. For any thread."""
+
+    def __init__(self) -> None:
+        self._pieces: Iterator[bytes] = iter(())
+        os.register_at_fork(after_in_child=self.forget)
+
+    def take(self) -> bytes:
+        """Return bytes that nobody else gets."""
+        piece = next(self._pieces, None)
+        if piece is None:
+            many = os.urandom(CHANCE_BYTES * _AT_ONCE)
+            pieces = iter(
+                [many[at : at + CHANCE_BYTES] for at in range(0, len(many), CHANCE_BYTES)]
+            )
+            piece = next(pieces)
+            self._pieces = pieces
+        return piece
+
+    def forget(self) -> None:
+        """Throw away what is left: a forked process has the same."""
+        self._pieces = iter(())
+
+
+_chance = _Chance()

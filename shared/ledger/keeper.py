@@ -42,6 +42,7 @@ class SpoolBooks:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
+        self._due = False
 
     async def open(self, opening: Opening) -> None:
         """Record that the provider is about to be called.
@@ -52,9 +53,18 @@ class SpoolBooks:
         self._spool.append_opening(opening)
 
     def close(self, charge: Charge) -> None:
-        """Record how the attempt ended; kept in memory while the disk refuses."""
-        if not self._spool.append_charge(charge):
-            log.error("spool.refused", attempt_id=charge.opening.attempt_id)
+        """Record how the attempt ended, when the event loop turns; kept while the disk refuses."""
+        self._spool.add_charge(charge)
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        self._due = False
+        try:
+            self._spool.write_waiting()
+        except StoreUnavailable as error:
+            log.error("spool.refused", why=str(error))  # noqa: TRY400 (no bug: the disk is full)
 
 
 class Keeper:

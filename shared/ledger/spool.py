@@ -3,6 +3,8 @@
 One record a line: `O` and the opening's JSON before a provider is called, `C` and the charge's
 after it. A plain write() reaches the page cache, so the record survives kill -9 of the process;
 the flusher fsyncs each group before it goes to SQL. A torn last line (power loss) is no record.
+An opening is written before its call goes out; the charges of one turn of the event loop share a
+write, at its end or with the next opening.
 """
 
 import fcntl
@@ -56,49 +58,53 @@ class Spool:
         return self._size - self.flushed_bytes
 
     def append_opening(self, opening: Opening) -> None:
-        """Record that a call is about to be made.
+        """Record that a call is about to be made, and what waits before it, in one write.
 
         Raises:
             StoreUnavailable: the disk refused (full, gone); the call must not be made.
         """
-        self.write_waiting()
-        self._append(b"O", _encoder.encode(opening))
+        self._write(b"O%b\n" % _encoder.encode(opening))
         self._open[opening.attempt_id] = opening
 
-    def append_charge(self, charge: Charge) -> bool:
-        """Record how it ended; False when the disk refuses and the charge waits in memory."""
+    def add_charge(self, charge: Charge) -> None:
+        """Take how an attempt ended, for the next write."""
         self._waiting.append(charge)
-        try:
-            self.write_waiting()
-        except StoreUnavailable:
-            return False
-        return True
 
     def write_waiting(self) -> None:
-        """Write the charges that the disk has refused so far.
+        """Write the charges that wait.
 
         Raises:
-            StoreUnavailable: it still does; they go on waiting.
+            StoreUnavailable: the disk refuses; they go on waiting.
         """
-        while self._waiting:
-            charge = self._waiting[0]
-            self._append(b"C", _encoder.encode(charge))
-            self._waiting.pop(0)
-            self._remember(charge)
-            self._open.pop(charge.opening.attempt_id, None)
+        if self._waiting:
+            self._write(b"")
 
-    def _remember(self, charge: Charge) -> None:
+    def _write(self, opening: bytes) -> None:
+        """Write what waits and then the line of an opening, all or nothing."""
+        waiting = self._waiting
+        if not waiting:
+            self._append(opening)
+            return
+        lines = [b"C%b\n" % _encoder.encode(charge) for charge in waiting]
+        end = self._size
+        self._append(b"".join((*lines, opening)))
+        self._waiting = []
+        for charge, line in zip(waiting, lines, strict=True):
+            end += len(line)
+            self._open.pop(charge.opening.attempt_id, None)
+            self._remember(charge, end)
+
+    def _remember(self, charge: Charge, end: int) -> None:
         if self._recent is not None:
-            self._recent.append((charge, self._size))
+            self._recent.append((charge, end))
             if len(self._recent) > MOST_RECENT:
                 self._recent = None
 
-    def _append(self, kind: bytes, payload: bytes) -> None:
-        line = kind + payload + b"\n"
+    def _append(self, lines: bytes) -> None:
         written = 0
         try:
-            while written < len(line):
-                written += os.write(self._file, line[written:])
+            while written < len(lines):
+                written += os.write(self._file, lines[written:] if written else lines)
         except OSError as error:
             if written:  # a full disk takes a part; the next record must not be glued to it
                 with suppress(OSError):
@@ -106,7 +112,7 @@ class Spool:
             raise StoreUnavailable(
                 f"The spool {self.path.name} cannot be written: {error.strerror}."
             ) from error
-        self._size += len(line)
+        self._size += len(lines)
 
     def sync(self) -> None:
         """Flush to the disk; blocks, so call it off the event loop."""
@@ -149,14 +155,15 @@ class Spool:
         self.path, self._file = self._created()
         self._size = self.flushed_bytes = 0
         self._recent = deque()
-        for opening in still_open:
-            self._append(b"O", _encoder.encode(opening))
+        self._append(b"".join([b"O%b\n" % _encoder.encode(opening) for opening in still_open]))
         self.flushed_bytes = self._size
         old_path.unlink(missing_ok=True)
         os.close(old_file)
 
     def close(self) -> None:
         """Give the file up: removed when nothing is left in it, else for a caretaker to replay."""
+        with suppress(StoreUnavailable):  # the disk is full: such a charge becomes an estimate
+            self.write_waiting()
         if not self.pending_bytes and not self._open:
             self.path.unlink(missing_ok=True)
         os.close(self._file)

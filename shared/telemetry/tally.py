@@ -1,14 +1,15 @@
 """What every call observes: noted on the hot path, counted in groups.
 
 A counter of the library costs 1 µs, twice that where processes share a folder, and a call touches
-ten. Here a call only appends records; `count_waiting` adds them up and touches each series once.
-It runs four times a second (`reporting`) and before each exposition.
+ten. Here a call only appends numbers to lists by their labels; `count_waiting` adds them up and
+touches each series once. It runs four times a second (`reporting`) and before each exposition.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
+from operator import attrgetter
 from typing import Protocol, TypeVar
 
 from shared.chat.usage import Usage
@@ -52,22 +53,30 @@ SCOPE_KINDS = frozenset({"tenant", "key", "user", "route"})
 DIMENSIONS = frozenset({"rpm", "tpm", "rpd", "tpd", "concurrency"})
 ACTIONS = frozenset({"reject", "warn"})
 _HUNDREDS = frozenset(range(100, 600))
-_KINDS = ("input", "output", "cache_read", "cache_write", "reasoning")
+_KINDS = {
+    kind: attrgetter(f"{kind}_tokens")
+    for kind in ("input", "output", "cache_read", "cache_write", "reasoning")
+}
 
 
 class _Gauge(Protocol):
     def set(self, value: float) -> None: ...
 
 
-_Series = tuple[str, ...]
-_Record = TypeVar("_Record")
+_Amount = TypeVar("_Amount")
+_Labels = TypeVar("_Labels", bound=Hashable)
+_Request = tuple[str, int, str | None]
+"""Endpoint, status, code."""
+_Attempt = tuple[str, str, str | None]
+"""Provider, outcome, code."""
 
-# Appending and taking from the left are safe between threads; a list that is swapped is not.
-_requests: deque[tuple[str, int, str | None, float]] = deque()
+# By labels, for they are few: appending and taking from the left are safe between threads.
+_requests: dict[_Request, deque[float]] = {}
 _overheads: deque[float] = deque()
-_attempts: deque[tuple[str, str, str | None, float, Usage | None]] = deque()
-_costs: deque[tuple[str, int | None]] = deque()
-_first_tokens: deque[tuple[str, float]] = deque()
+_attempts: dict[_Attempt, deque[float]] = {}
+_usages: dict[str, deque[Usage]] = {}
+_costs: dict[str, deque[int | None]] = {}
+_first_tokens: dict[str, deque[float]] = {}
 _levels: list[Callable[[], None]] = []
 
 
@@ -82,30 +91,37 @@ def observe_request(
 
     `overhead_s` is the part of the time that was ours, where that is known.
     """
-    _requests.append((endpoint, status, code, elapsed_s))
     if overhead_s is not None:
         _overheads.append(overhead_s)
-    if len(_requests) > MOST_WAITING:
-        count_waiting()
+    _note(_requests, (endpoint, status, code), elapsed_s)
 
 
 def observe_attempt(
     provider: str, outcome: str, code: str | None, elapsed_s: float, usage: Usage | None
 ) -> None:
     """Note a call to a configured provider that has ended, with the tokens it used."""
-    _attempts.append((provider, outcome, code, elapsed_s, usage))
-    if len(_attempts) > MOST_WAITING:
-        count_waiting()
+    if usage is not None:
+        _note(_usages, provider, usage)
+    _note(_attempts, (provider, outcome, code), elapsed_s)
 
 
 def observe_cost(provider: str, cost_nanousd: int | None) -> None:
     """Note what an attempt cost; None is an unknown price, which is counted as such."""
-    _costs.append((provider, cost_nanousd))
+    _note(_costs, provider, cost_nanousd)
 
 
 def observe_first_token(provider: str, elapsed_s: float) -> None:
     """Note how long the first content of a stream took."""
-    _first_tokens.append((provider, elapsed_s))
+    _note(_first_tokens, provider, elapsed_s)
+
+
+def _note(waiting: dict[_Labels, deque[_Amount]], labels: _Labels, amount: _Amount) -> None:
+    amounts = waiting.get(labels)
+    if amounts is None:
+        amounts = waiting.setdefault(labels, deque())
+    amounts.append(amount)
+    if len(amounts) > MOST_WAITING:
+        count_waiting()
 
 
 def observe_limit_refusal(limit_source: str) -> None:
@@ -144,13 +160,10 @@ def count_waiting() -> None:
     _count_requests()
     _count_attempts()
     _count_costs()
-    if _overheads:
-        observe_all(OVERHEAD_SECONDS, (), list(_drained(_overheads)))
-    times: dict[_Series, list[float]] = {}
-    for provider, elapsed_s in _drained(_first_tokens):
-        times.setdefault((provider,), []).append(elapsed_s)
-    for labels, amounts in times.items():
-        observe_all(FIRST_TOKEN_SECONDS, labels, amounts)
+    if overheads := _drained(_overheads):
+        observe_all(OVERHEAD_SECONDS, (), overheads)
+    for provider, amounts in _taken(_first_tokens):
+        observe_all(FIRST_TOKEN_SECONDS, (provider,), amounts)
     for look in tuple(_levels):
         look()
 
@@ -161,66 +174,44 @@ def code_label(code: str | None) -> str:
 
 
 def _count_requests() -> None:
-    counts: dict[tuple[str, int, str | None], int] = {}
-    times: dict[_Series, list[float]] = {}
-    for endpoint, status, code, elapsed_s in _drained(_requests):
-        key = (endpoint, status, code)
-        counts[key] = counts.get(key, 0) + 1
-        times.setdefault((_known(endpoint, ENDPOINTS),), []).append(elapsed_s)
-    for (endpoint, status, code), number in counts.items():
+    for (endpoint, status, code), times in _taken(_requests):
         shown = str(status) if status in _HUNDREDS else OTHER
-        count(REQUESTS, (_known(endpoint, ENDPOINTS), shown, code_label(code)), number)
-    for labels, amounts in times.items():
-        observe_all(REQUEST_SECONDS, labels, amounts)
+        known = _known(endpoint, ENDPOINTS)
+        count(REQUESTS, (known, shown, code_label(code)), len(times))
+        observe_all(REQUEST_SECONDS, (known,), times)
 
 
 def _count_attempts() -> None:
-    counts: dict[tuple[str, str, str | None], int] = {}
-    times: dict[_Series, list[float]] = {}
-    tokens: dict[str, list[int]] = {}
-    for provider, outcome, code, elapsed_s, usage in _drained(_attempts):
-        key = (provider, outcome, code)
-        counts[key] = counts.get(key, 0) + 1
-        times.setdefault((provider,), []).append(elapsed_s)
-        if usage is not None:
-            sums = tokens.setdefault(provider, [0] * len(_KINDS))
-            sums[0] += usage.input_tokens
-            sums[1] += usage.output_tokens
-            sums[2] += usage.cache_read_tokens
-            sums[3] += usage.cache_write_tokens
-            sums[4] += usage.reasoning_tokens
-    for (provider, outcome, code), number in counts.items():
-        count(ATTEMPTS, (provider, outcome, code_label(code)), number)
-    for labels, amounts in times.items():
-        observe_all(ATTEMPT_SECONDS, labels, amounts)
-    for provider, sums in tokens.items():
-        for kind, number in zip(_KINDS, sums, strict=True):
-            if number > 0:
+    for (provider, outcome, code), times in _taken(_attempts):
+        count(ATTEMPTS, (provider, outcome, code_label(code)), len(times))
+        observe_all(ATTEMPT_SECONDS, (provider,), times)
+    for provider, usages in _taken(_usages):
+        for kind, tokens_of in _KINDS.items():
+            if number := sum(map(tokens_of, usages)):
                 count(TOKENS, (provider, kind), number)
 
 
 def _count_costs() -> None:
-    sums: dict[str, int] = {}
-    unpriced: dict[str, int] = {}
-    for provider, cost_nanousd in _drained(_costs):
-        if cost_nanousd is None:
-            unpriced[provider] = unpriced.get(provider, 0) + 1
-        else:
-            sums[provider] = sums.get(provider, 0) + cost_nanousd
-    for provider, number in unpriced.items():
-        count(UNPRICED_ATTEMPTS, (provider,), number)
-    for provider, number in sums.items():
-        if number:
-            count(COST, (provider,), number)
+    for provider, costs in _taken(_costs):
+        known = [cost_nanousd for cost_nanousd in costs if cost_nanousd is not None]
+        if len(known) < len(costs):
+            count(UNPRICED_ATTEMPTS, (provider,), len(costs) - len(known))
+        if total := sum(known):
+            count(COST, (provider,), total)
 
 
-def _drained(waiting: "deque[_Record]") -> Iterator[_Record]:
-    """Take what waits; what comes meanwhile, from this or another thread, is taken too."""
-    while waiting:
-        try:
-            yield waiting.popleft()
-        except IndexError:  # another thread was faster
-            return
+def _taken(waiting: dict[_Labels, deque[_Amount]]) -> Iterator[tuple[_Labels, list[_Amount]]]:
+    for labels, amounts in tuple(waiting.items()):
+        if taken := _drained(amounts):
+            yield labels, taken
+
+
+def _drained(waiting: deque[_Amount]) -> list[_Amount]:
+    """Take what waits now."""
+    taken: list[_Amount] = []
+    with suppress(IndexError):  # another thread was faster
+        taken.extend(waiting.popleft() for _ in range(len(waiting)))
+    return taken
 
 
 def _known(label: str, closed: frozenset[str]) -> str:

@@ -83,7 +83,7 @@ async def test_a_dead_process_leaves_nothing_unaccounted(folder: Path, store: St
     """Its charges go to SQL, an open without a close as `lost` at its estimate; once."""
     dead = Spool(folder, "api-dead")
     dead.append_opening(make_opening(1))
-    dead.append_charge(make_charge(1))
+    dead.add_charge(make_charge(1))
     dead.append_opening(make_opening(2))
     dead.close()  # what the kernel does for a killed process: the lock is gone, the file is not
 
@@ -112,7 +112,8 @@ async def test_a_large_drained_spool_is_replaced(folder: Path, store: Store) -> 
     while spool.pending_bytes < 20_000:
         number += 1
         spool.append_opening(make_opening(number))
-        spool.append_charge(make_charge(number, cost_nanousd=1))
+        spool.add_charge(make_charge(number, cost_nanousd=1))
+        spool.write_waiting()
     first = spool.path
     await keeper.flush()
 
@@ -127,7 +128,8 @@ def test_a_torn_record_is_none(folder: Path) -> None:
     """Power loss may tear the last line; nothing before it suffers."""
     spool = Spool(folder, "api-1")
     spool.append_opening(make_opening())
-    spool.append_charge(make_charge())
+    spool.add_charge(make_charge())
+    spool.write_waiting()
     data = spool.path.read_bytes()
     spool.close()
 
@@ -174,7 +176,9 @@ async def test_a_part_of_a_record_is_taken_back(folder: Path, store: Store) -> N
     before, limits = spool.path.stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (before + 100, limits[1]))
     try:
-        assert not spool.append_charge(make_charge(1))
+        spool.add_charge(make_charge(1))
+        with pytest.raises(StoreUnavailable):
+            spool.write_waiting()
         with pytest.raises(StoreUnavailable):
             spool.append_opening(make_opening(2))
         assert before == spool.path.stat().st_size
