@@ -94,24 +94,24 @@ def ended(
     """Return the state after a call has ended. `reason` is the kind of a failure."""
     match state.phase:
         case Phase.CLOSED:
-            return _counted(state, breaker, verdict, now_s, reason)
+            return _heard(state, breaker, verdict, now_s, reason)
         case Phase.OPEN:  # it began before: the target's own probes decide
             return state
         case Phase.HALF_OPEN:
             return _probed(state, breaker, verdict, now_s, reason)
 
 
-def _counted(
+def _heard(
     state: BreakerState, breaker: Breaker, verdict: Verdict, now_s: float, reason: str | None
 ) -> BreakerState:
     if verdict is Verdict.SILENT:
         return state
     failed = verdict is Verdict.BAD
-    slices = _with_call(state.slices, breaker.window_s, now_s, failed=failed)
+    state = counted(state, slice_of(now_s, breaker), calls=1, failures=int(failed))
     consecutive = state.consecutive + 1 if failed else 0
-    if failed and (consecutive >= breaker.failures or _mostly_failed(slices)):
+    if failed and (consecutive >= breaker.failures or _mostly_failed(state.slices)):
         return BreakerState(phase=Phase.OPEN, since_s=now_s, reason=reason)
-    return msgspec.structs.replace(state, consecutive=consecutive, slices=slices)
+    return msgspec.structs.replace(state, consecutive=consecutive)
 
 
 def _probed(
@@ -129,17 +129,22 @@ def _probed(
             return msgspec.structs.replace(state, probes=probes, passed=state.passed + 1)
 
 
-def _with_call(
-    slices: Sequence[Slice], window_s: float, now_s: float, *, failed: bool
-) -> tuple[Slice, ...]:
-    number = int(now_s * SLICES / window_s)
-    if slices and slices[-1].number == number:
-        *kept, last = slices
-        this = Slice(number, last.calls + 1, last.failures + failed)
+def slice_of(now_s: float, breaker: Breaker) -> int:
+    """Return the number of the window's part that a moment belongs to."""
+    return int(now_s * SLICES / breaker.window_s)
+
+
+def counted(state: BreakerState, number: int, *, calls: int, failures: int = 0) -> BreakerState:
+    """Return the state with calls that ended in one part of the window."""
+    *kept, last = state.slices or (Slice(number, 0, 0),)
+    if last.number == number:
+        last = Slice(number, last.calls + calls, last.failures + failures)
+        slices = (*kept, last)
     else:
-        kept = [old for old in slices if old.number > number - SLICES]
-        this = Slice(number, 1, int(failed))
-    return (*kept, this)
+        slices = (*state.slices, Slice(number, calls, failures))
+    return msgspec.structs.replace(
+        state, slices=tuple(one for one in slices if one.number > number - SLICES)
+    )
 
 
 def _mostly_failed(slices: Sequence[Slice]) -> bool:

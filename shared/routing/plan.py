@@ -7,10 +7,11 @@ import msgspec
 from shared.config.model import Price, Retry, Timeouts
 from shared.errors import FailureKind
 from shared.providers.target import Target
-from shared.routing.route import Route, Routes, WeightedTarget
+from shared.routing.order import Calm, Draw, Facts, Outlook, ordered
+from shared.routing.route import Route, Routes
 
-Draw = Callable[[], float]
-"""Returns a number in [0, 1)."""
+CALM = Calm()
+NO_FACTS = Facts()
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,30 +42,37 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_plan(
-    route: Route, find: Callable[[str], Route | None], draw: Draw, turn: int = 0
+    route: Route,
+    find: Callable[[str], Route | None],
+    draw: Draw,
+    turn: int = 0,
+    *,
+    facts: Facts = NO_FACTS,
+    outlook: Outlook = CALM,
 ) -> Plan:
     """Return the plan: a permutation of the route's targets, then its fallbacks' targets.
 
     `turn` counts the route's requests and decides for round robin. Fallbacks are not recursive
-    and a target stands in the plan once, where it comes first.
+    and a target stands in the plan once, where it comes first. Those that are not fit now come last
+    of all: they are tried when nothing else is left.
     """
-    steps = _ordered(route, draw, turn)
+    steps = _steps(route, facts, outlook, draw, turn)
     for name in route.fallbacks:
         if (fallback := find(name)) is not None:
-            steps += _ordered(fallback, draw, turn)
+            steps += _steps(fallback, facts, outlook, draw, turn)
     redirects = {
         kind: tuple(
             step
             for name in names
             if (other := find(name)) is not None
-            for step in _ordered(other, draw, turn)
+            for step in _steps(other, facts, outlook, draw, turn)
         )
         for kind, names in route.on_failure.items()
     }
     return Plan(
         route=route.model,
         configured=route.configured,
-        steps=_first_of_each(steps),
+        steps=_fit_first(_first_of_each(steps), outlook),
         redirects=redirects,
         total_s=route.timeouts.total_s,
     )
@@ -88,25 +96,15 @@ def fixed_plans(routes: Routes) -> dict[str, Plan]:
 
 
 def _is_fixed(route: Route) -> bool:
-    by_chance = route.strategy in {"weighted", "round_robin"} and len(route.choices) > 1
-    return not by_chance and all(len(group) == 1 for group in route.choices)
+    one = len(route.choices) == 1 and len(route.choices[0]) == 1
+    return one or (route.strategy == "priority" and all(len(group) == 1 for group in route.choices))
 
 
 def _never() -> float:
     raise AssertionError("a fixed plan was drawn for")
 
 
-def _ordered(route: Route, draw: Draw, turn: int) -> list[Step]:
-    groups = list(route.choices)
-    match route.strategy:
-        case "weighted":
-            weights = [group[0].target.weight for group in groups]
-            groups = [groups[index] for index in weighted_order(weights, draw)]
-        case "round_robin":
-            start = turn % len(groups)
-            groups = groups[start:] + groups[:start]
-        case _:
-            pass  # priority: the file's order; the others say at start that they act like it
+def _steps(route: Route, facts: Facts, outlook: Outlook, draw: Draw, turn: int) -> list[Step]:
     return [
         Step(
             route=route.model,
@@ -116,32 +114,8 @@ def _ordered(route: Route, draw: Draw, turn: int) -> list[Step]:
             hold_output_tokens=route.hold_output_tokens,
             price=choice.price,
         )
-        for group in groups
-        for choice in _credentials(group, draw)
+        for choice in ordered(route, facts, outlook, draw, turn)
     ]
-
-
-def _credentials(group: Sequence[WeightedTarget], draw: Draw) -> list[WeightedTarget]:
-    if len(group) == 1:
-        return list(group)
-    return [group[index] for index in weighted_order([one.weight for one in group], draw)]
-
-
-def weighted_order(weights: Sequence[int], draw: Draw) -> list[int]:
-    """Return the indexes in an order drawn without replacement, by weight."""
-    left = list(range(len(weights)))
-    order = []
-    while left:
-        mark = draw() * sum(weights[index] for index in left)
-        chosen = left[-1]
-        for index in left:
-            mark -= weights[index]
-            if mark < 0:
-                chosen = index
-                break
-        left.remove(chosen)
-        order.append(chosen)
-    return order
 
 
 def _first_of_each(steps: Sequence[Step]) -> tuple[Step, ...]:
@@ -153,3 +127,10 @@ def _first_of_each(steps: Sequence[Step]) -> tuple[Step, ...]:
             seen.add(key)
             kept.append(step)
     return tuple(kept)
+
+
+def _fit_first(steps: tuple[Step, ...], outlook: Outlook) -> tuple[Step, ...]:
+    unfit = tuple(step for step in steps if not outlook.is_fit(step.target))
+    if not unfit:
+        return steps
+    return (*(step for step in steps if step not in unfit), *unfit)

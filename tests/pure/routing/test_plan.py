@@ -15,7 +15,8 @@ from shared.config.model import (
     TargetConfig,
 )
 from shared.errors import FailureKind
-from shared.routing.plan import Plan, build_plan, weighted_order
+from shared.routing.order import weighted_order
+from shared.routing.plan import Plan, build_plan
 from shared.routing.route import Routes, compile_routes, direct_route
 
 

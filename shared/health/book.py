@@ -1,0 +1,174 @@
+"""What this process has seen of its targets: their breakers, their times, their calls under way."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from shared.clock import Clock
+from shared.config.model import Breaker
+from shared.health.breaker import (
+    FRESH,
+    BreakerState,
+    Phase,
+    Verdict,
+    admits,
+    begun,
+    counted,
+    ended,
+    slice_of,
+)
+from shared.providers.target import Target
+
+DECAY_S = 10.0
+"""A slow call is forgotten by two thirds in this time (Finagle's peak EWMA has the same)."""
+
+TargetKey = tuple[str, str, str]
+"""Provider, model, credential."""
+
+Changed = Callable[[TargetKey, BreakerState, BreakerState], None]
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """One target as it is shown to people. `latency_s` leans to the slowest of late."""
+
+    provider: str
+    model: str
+    credential: str
+    phase: Phase
+    since_s: float
+    reason: str | None
+    latency_s: float
+    busy: int
+    calls: int
+
+
+class _Entry:
+    __slots__ = ("at_s", "breaker", "busy", "calls", "goods", "latency_s", "slice", "state")
+
+    def __init__(self, breaker: Breaker) -> None:
+        self.breaker = breaker
+        self.state = FRESH
+        self.latency_s = 0.0
+        self.at_s = 0.0
+        self.busy = 0
+        self.calls = 0
+        self.slice = 0
+        self.goods = 0  # good calls of this slice that the state has not been told of
+
+
+class HealthBook:
+    """One per process; its methods belong to the event loop. An Outlook for plans."""
+
+    def __init__(self, clock: Clock, changed: Changed = lambda _key, _before, _after: None) -> None:
+        self._clock = clock
+        self._changed = changed
+        self._entries: dict[TargetKey, _Entry] = {}
+        self._not_closed = 0
+
+    @property
+    def all_closed(self) -> bool:
+        """Whether no breaker stands in the way of any target."""
+        return self._not_closed == 0
+
+    def begin(self, target: Target, breaker: Breaker) -> None:
+        """Take note that a call goes out; `end` must follow."""
+        entry = self._entry(target, breaker)
+        entry.busy += 1
+        if entry.state.phase is not Phase.CLOSED:
+            self._become(target, entry, begun(entry.state, breaker, self._clock.monotonic()))
+
+    def end(
+        self, target: Target, verdict: Verdict, elapsed_s: float, reason: str | None = None
+    ) -> None:
+        """Take note of how it went. `reason` is the kind of a failure."""
+        entry = self._entries[_key(target)]
+        entry.busy -= 1
+        if verdict is Verdict.SILENT and entry.state.phase is Phase.CLOSED:
+            return
+        now_s = self._clock.monotonic()
+        if verdict is not Verdict.SILENT:
+            entry.calls += 1
+            _measure(entry, elapsed_s, now_s)
+        if verdict is Verdict.GOOD and entry.state.phase is Phase.CLOSED:
+            self._good(entry, now_s)
+            return
+        state = _told(entry)
+        self._become(target, entry, ended(state, entry.breaker, verdict, now_s, reason))
+
+    def is_fit(self, target: Target) -> bool:
+        """Return whether its breaker lets a call through."""
+        entry = self._entries.get(_key(target))
+        if entry is None or entry.state.phase is Phase.CLOSED:
+            return True
+        return admits(entry.state, entry.breaker, self._clock.monotonic())
+
+    def latency_s(self, target: Target) -> float:
+        """Return how long its calls take, leaning to the slow ones; 0 when it was never asked."""
+        entry = self._entries.get(_key(target))
+        return 0.0 if entry is None else entry.latency_s
+
+    def busy(self, target: Target) -> int:
+        """Return how many calls are under way."""
+        entry = self._entries.get(_key(target))
+        return 0 if entry is None else entry.busy
+
+    def seen(self) -> Iterator[Seen]:
+        """Yield every target that was ever asked."""
+        for (provider, model, credential), entry in self._entries.items():
+            yield Seen(
+                provider=provider,
+                model=model,
+                credential=credential,
+                phase=entry.state.phase,
+                since_s=entry.state.since_s,
+                reason=entry.state.reason,
+                latency_s=entry.latency_s,
+                busy=entry.busy,
+                calls=entry.calls,
+            )
+
+    def _entry(self, target: Target, breaker: Breaker) -> _Entry:
+        key = _key(target)
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = _Entry(breaker)
+        return entry
+
+    def _good(self, entry: _Entry, now_s: float) -> None:
+        """Count a good call; the state is told once per slice, for a new one costs 2 µs."""
+        if entry.state.consecutive:
+            entry.state = msgspec.structs.replace(entry.state, consecutive=0)
+        number = slice_of(now_s, entry.breaker)
+        if number != entry.slice:
+            entry.state = _told(entry)
+            entry.slice = number
+        entry.goods += 1
+
+    def _become(self, target: Target, entry: _Entry, state: BreakerState) -> None:
+        before, entry.state = entry.state, state
+        if before.phase is not state.phase:
+            self._not_closed += (state.phase is not Phase.CLOSED) - (
+                before.phase is not Phase.CLOSED
+            )
+            self._changed(_key(target), before, state)
+
+
+def _key(target: Target) -> TargetKey:
+    return (target.provider, target.model, target.credential)
+
+
+def _told(entry: _Entry) -> BreakerState:
+    """Return the state with the good calls that it does not know of."""
+    goods, entry.goods = entry.goods, 0
+    return counted(entry.state, entry.slice, calls=goods) if goods else entry.state
+
+
+def _measure(entry: _Entry, elapsed_s: float, now_s: float) -> None:
+    """Peak EWMA: what is slower counts at once, what is faster only with time."""
+    if elapsed_s >= entry.latency_s:
+        entry.latency_s = elapsed_s
+    else:
+        kept = math.exp((entry.at_s - now_s) / DECAY_S)
+        entry.latency_s = entry.latency_s * kept + elapsed_s * (1.0 - kept)
+    entry.at_s = now_s
