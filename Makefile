@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run setup test check fmt bench fuzz lock
+.PHONY: help run setup test check fmt bench docs fuzz lock
 
 # 3.11 and 3.12 first: the wheel with the Redis server that `make run` starts exists for these two.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3 python; do \
@@ -17,6 +17,7 @@ help:
 	@echo "make check   format, lint, types, import contracts, dependencies, layout"
 	@echo "make fmt     format, and fix what can be fixed"
 	@echo "make bench   measure speed against the bare upstream"
+	@echo "make docs    write the pages that are made from the tests"
 	@echo "make fuzz    throw ten minutes of made-up requests at the API, from its own schema"
 	@echo "make setup   only create .venv, with everything for development"
 	@echo "make lock    resolve the lock files again (UPGRADE=1: to newer releases)"
@@ -31,7 +32,7 @@ setup: .venv/.installed-dev
 test: .venv/.installed-dev
 	@echo "Running the tests ..."
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest -n 2; status=$$?; \
+	@$(BIN)/coverage run -m pytest -n 3 --dist worksteal; status=$$?; \
 		$(BIN)/coverage combine --quiet && $(BIN)/coverage report || [ $$status -ne 0 ] || status=2; \
 		exit $$status
 
@@ -49,6 +50,9 @@ fmt: .venv/.installed-dev
 
 bench: .venv/.installed-dev
 	@$(BIN)/python -m tests.bench
+
+docs: .venv/.installed-dev
+	@$(BIN)/python -m tests.layout.conformance
 
 fuzz: .venv/.installed-dev
 	@SLUICEWAY_FUZZ_S=600 $(BIN)/pytest tests/edge/api/test_schema_fuzz.py -q --timeout 900

@@ -37,6 +37,7 @@ class Served(
     tenant_id: str | None = None
     model: str | None = None
     overhead_ms: float | None = None
+    cache: str | None = None
 
 
 class AccessLog:

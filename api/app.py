@@ -25,12 +25,12 @@ from typing_extensions import override
 
 from api.asgi import AnyRequest
 from api.auth import bearer, header_map
-from api.call import request_id_of
+from api.call import dialect_of, request_id_of
 from api.cors import Cors
 from api.edge import Edge
-from api.errors import answer_of
+from api.errors import ANTHROPIC, answer_of
 from api.front import BROKEN, Front
-from api.handlers import docs, jobs, models, ops, usage
+from api.handlers import admin, cache, docs, jobs, models, ops, responses, usage
 from api.inference import inference_app
 from api.openapi import Unserved
 from api.request_id import REQUEST_ID, identified
@@ -85,8 +85,11 @@ def create_app(edge: Edge) -> App:
                 route_handlers=[
                     *models.HANDLERS,
                     *jobs.HANDLERS,
+                    *responses.HANDLERS,
                     *usage.HANDLERS,
                     *ops.HANDLERS,
+                    *admin.HANDLERS,
+                    *cache.HANDLERS,
                     *docs.HANDLERS,
                 ],
                 middleware=[identified(edge)],
@@ -147,11 +150,17 @@ def _pattern(route: HTTPRoute) -> str:
 
 
 def _on_gateway_error(request: AnyRequest, error: GatewayError) -> Response[bytes]:
-    status, body, headers = answer_of(error)
-    if REQUEST_ID not in request.scope["state"]:  # no route: the middleware has not run
+    asked = header_map(request.scope["headers"])
+    dialect = dialect_of(asked)
+    own_id = request.scope["state"].get(REQUEST_ID)
+    named: dict[str, str] = {}
+    if own_id is None:  # no route: the middleware has not run
         edge: Edge = request.app.state.edge
-        given = request_id_of(header_map(request.scope["headers"]))
-        headers["x-request-id"] = given or edge.ids("req")
+        own_id = named["x-request-id"] = request_id_of(asked) or edge.ids("req")
+        if dialect == ANTHROPIC:
+            named["request-id"] = own_id
+    status, body, headers = answer_of(error, dialect, own_id)
+    headers |= named
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 

@@ -1,8 +1,8 @@
 """What the raw ASGI routes need: read a body, send an answer, notice a caller that stalls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from litestar import Request
@@ -16,9 +16,15 @@ BODY_S = 30.0
 """A body must have arrived whole after this; a slower sender holds memory for nothing."""
 
 STALL_S = 15.0
-"""A caller that takes nothing for this long is looked at again after as long, then given up."""
+"""A caller that takes nothing for this long is given up."""
+KEEP_ALIVE_S = 15.0
+"""A stream that says nothing for this long shows that it lives; proxies cut after 30 s or more."""
+LOOK_S = 5.0
+"""How often a stream is looked at; both of the above come by so much too late, at most."""
 
 AnyRequest = Request[Any, Any, Any]
+
+Quiet = Callable[[], Awaitable[None]]
 
 JSON = b"application/json"
 EVENTS = b"text/event-stream; charset=utf-8"
@@ -93,7 +99,7 @@ def _too_large(limit_bytes: int) -> RequestTooLarge:
 
 
 class Sender:
-    """A `send` that remembers whether the caller has taken the last message.
+    """A `send` that remembers what it sent last, and whether the caller has taken it.
 
     Counting costs a stream's piece nothing; a timeout around each send would.
     """
@@ -102,24 +108,56 @@ class Sender:
         self._send = send
         self._begun = 0
         self._taken = 0
+        self._last: Message | None = None
+        self._aside: asyncio.Event | None = None
 
     async def __call__(self, message: Message) -> None:
         """Send; waits for as long as the caller does not read."""
         self._begun += 1
+        if self._aside is not None:
+            await self._aside.wait()
+        self._last = message
         await self._send(message)
         self._taken = self._begun
 
-    async def stalled(self, clock: Clock) -> None:
-        """Return when one message has waited for STALL_S seconds, noticed within as long again."""
-        before = -1
-        while self._taken == self._begun or self._begun != before:
-            before = self._begun
-            await clock.sleep(STALL_S)
+    async def between(self, *messages: Message) -> None:
+        """Send beside what the answer sends, unless that is in the middle of an event."""
+        body = b"" if self._last is None else self._last.get("body", b"")
+        if isinstance(body, bytes) and body and not body.endswith((b"\n\n", b"\n\r\n")):
+            return
+        self._aside = asyncio.Event()
+        try:
+            for message in messages:
+                await self._send(message)
+        finally:
+            self._aside.set()
+            self._aside = None
+
+    async def stalled(self, clock: Clock, quiet: Quiet) -> None:
+        """Return when one message has waited for STALL_S seconds, noticed within LOOK_S.
+
+        `quiet` is called each time that nothing has been sent for KEEP_ALIVE_S seconds.
+        """
+        before, silent_s = self._begun, 0.0
+        while True:
+            await clock.sleep(LOOK_S)
+            if self._begun != before:
+                before, silent_s = self._begun, 0.0
+                continue
+            silent_s += LOOK_S
+            if self._taken != self._begun and silent_s >= STALL_S:
+                return
+            if self._taken == self._begun and silent_s >= KEEP_ALIVE_S:
+                silent_s = 0.0
+                async with clock.timeout(STALL_S):
+                    await quiet()
 
 
 @asynccontextmanager
-async def while_taken(sender: Sender, clock: Clock) -> AsyncIterator[None]:
+async def while_taken(sender: Sender, clock: Clock, quiet: Quiet) -> AsyncIterator[None]:
     """Cancel what runs inside once the caller has stopped reading what is sent.
+
+    `quiet` is to show a caller who waits that the answer is still being made.
 
     Raises:
         CallerGone: it did.
@@ -129,7 +167,8 @@ async def while_taken(sender: Sender, clock: Clock) -> AsyncIterator[None]:
 
     async def watch() -> None:
         nonlocal gone
-        await sender.stalled(clock)
+        with suppress(TimeoutError):  # not even a sign of life is taken
+            await sender.stalled(clock, quiet)
         gone = True
         if work is not None:
             work.cancel()

@@ -12,7 +12,7 @@ from api.errors import body_of, status_of
 from api.in_time import in_time
 from shared.clock import Deadline
 from shared.errors import NotFound
-from shared.gateway.parse import whole
+from shared.gateway.parse import ENDPOINTS, whole
 from shared.identity import Principal
 from shared.jobs.object import JobObject, job_object, usd
 from shared.jobs.state import FINAL
@@ -63,9 +63,7 @@ class AsyncCalls:
                 webhook_url=text_header(headers, b"x-sluiceway-webhook"),
             ),
             tags=tags(headers),
-            user=request.head.safety_identifier
-            or request.head.user
-            or text_header(headers, b"x-sluiceway-user"),
+            user=request.user or text_header(headers, b"x-sluiceway-user"),
         )
         async with in_time(self._runtime.clock):
             row = await self.accept(principal, order)
@@ -141,4 +139,6 @@ def result_of(row: JobRow) -> tuple[int, bytes, Headers]:
             extra.append((b"x-sluiceway-cost-usd", bytes(usd(row.cost_nanousd))))
         return row.response_status or 200, row.response_body, extra
     failure = row.error or {"code": row.status, "message": f"The job {row.status}."}
-    return status_of(failure), body_of(failure), [(b"x-should-retry", b"false")]
+    dialect = ENDPOINTS[row.endpoint].dialect if row.endpoint in ENDPOINTS else "openai"
+    body = body_of(failure, dialect, row.request_id)
+    return status_of(failure, dialect), body, [(b"x-should-retry", b"false")]

@@ -6,7 +6,7 @@ from datetime import datetime
 from shared.clock import Clock
 from shared.config.model import Config
 from shared.errors import InvalidApiKey, PermissionDenied, StoreUnavailable
-from shared.identity import Principal, file_key_id, key_hash
+from shared.identity import MODEL_SCOPE, Principal, file_key_id, key_hash
 from shared.store.engine import Store
 from shared.store.keys import active_keys, key_by_hash
 from shared.store.records import KeyRow
@@ -49,6 +49,7 @@ class KeyTable:
                 key_id=file_key_id(tenant.id, key.name),
                 key_name=key.name,
                 scopes=frozenset(key.scopes),
+                models=key.models,
             )
             for tenant in config.tenants
             for key in tenant.keys
@@ -183,6 +184,9 @@ def _principal(row: KeyRow) -> Principal:
         key_id=row.id,
         key_name=row.name,
         scopes=frozenset(row.scopes),
+        models=tuple(
+            scope.removeprefix(MODEL_SCOPE) for scope in row.scopes if scope.startswith(MODEL_SCOPE)
+        ),
     )
 
 

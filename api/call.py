@@ -131,6 +131,11 @@ def tags(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     return found
 
 
+def dialect_of(headers: Mapping[bytes, bytes]) -> str:
+    """Return the dialect of a call on a path that all dialects share: Anthropic's SDKs say so."""
+    return "anthropic" if b"anthropic-version" in headers else "openai"
+
+
 def text_header(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     """Return a header as text, None when absent or empty."""
     return headers.get(name, b"").decode("utf-8", "replace").strip() or None

@@ -12,6 +12,7 @@ MAX_AGE_S = 7200
 
 EXPOSED = (
     "x-request-id",
+    "request-id",
     "retry-after",
     "location",
     "preference-applied",
@@ -22,10 +23,18 @@ EXPOSED = (
     "x-ratelimit-remaining-tokens",
     "x-ratelimit-reset-requests",
     "x-ratelimit-reset-tokens",
+    *(
+        f"anthropic-ratelimit-{what}-{fact}"
+        for what in ("requests", "tokens")
+        for fact in ("limit", "remaining", "reset")
+    ),
     "x-sluiceway-attempts",
     "x-sluiceway-cache",
     "x-sluiceway-cost-usd",
+    "x-sluiceway-dropped",
+    "x-sluiceway-estimated",
     "x-sluiceway-job",
+    "x-sluiceway-limits",
     "x-sluiceway-model",
     "x-sluiceway-overhead-ms",
     "x-sluiceway-provider",

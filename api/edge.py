@@ -4,6 +4,8 @@ from api.access import AccessLog
 from api.async_calls import AsyncCalls
 from api.auth import KeyTable
 from api.closing import Closing
+from api.responses import Responses
+from api.shedding import Door, room_for_calls
 from shared.clock import Clock
 from shared.gateway.service import Gateway
 from shared.ids import IdMaker
@@ -33,5 +35,8 @@ class Edge:
         self.max_body_bytes = runtime.config.server.max_body_mb * 1024 * 1024
         self.closing = Closing()
         self.async_calls = AsyncCalls(runtime, self.closing)
+        self.responses = Responses(runtime.store, runtime.clock, most_bytes=self.max_body_bytes)
+        self.door = Door(runtime.config.server, runtime.lag, room_for_calls())
+        self.caches = runtime.config.cache.enabled
         self.running = 0
         self.stopping = False

@@ -1,4 +1,4 @@
-"""Error code to HTTP status, headers and body: the only status table."""
+"""Error code to HTTP status, headers and body, in the caller's dialect: the only status table."""
 
 import math
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from shared.errors import (
     ChainFailed,
     GatewayError,
     MethodNotAllowed,
+    Overloaded,
     QueueFull,
     RateLimitExceeded,
     StoreUnavailable,
@@ -22,6 +23,7 @@ STATUSES: Mapping[str, int] = {
     "invalid_request": 400,
     "unsupported_parameter": 400,
     "context_length_exceeded": 400,
+    "previous_response_not_found": 400,
     "content_filter": 400,
     "invalid_api_key": 401,
     "permission_denied": 403,
@@ -55,32 +57,62 @@ MAX_RETRY_AFTER_S = 120
 
 STORE_RETRY_S = 2
 
+ANTHROPIC = "anthropic"
 
-def status_of(failure: Mapping[str, object]) -> int:
+_ANTHROPIC_OVERLOADED = 529
+_ANTHROPIC_TYPES: Mapping[int, str] = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+"""Its own statuses; of others those below 500 are an `invalid_request_error`, else `api_error`."""
+
+
+_FINAL = frozenset({"content_filter", "deadline_exceeded", "upstream_credential"})
+"""Codes of what no second try of the caller can mend."""
+
+
+def status_of(failure: Mapping[str, object], dialect: str = "openai") -> int:
     """Return the HTTP status of a failure object, as `failure_of` makes and job rows keep it."""
     status = failure.get("upstream_status")
     if isinstance(status, int):
         return status
-    return STATUSES.get(str(failure.get("code")), 500)
+    code = str(failure.get("code"))
+    if dialect == ANTHROPIC and code == "overloaded":
+        return _ANTHROPIC_OVERLOADED
+    return STATUSES.get(code, 500)
 
 
-def body_of(failure: Mapping[str, object]) -> bytes:
-    """Return OpenAI's error body."""
+def body_of(
+    failure: Mapping[str, object], dialect: str = "openai", request_id: str | None = None
+) -> bytes:
+    """Return the error body that the dialect's own SDK reads; Anthropic's names the request."""
     shown = {key: value for key, value in failure.items() if key != "upstream_status"}
-    return msgspec.json.encode({"error": shown})
+    if dialect != ANTHROPIC:
+        return msgspec.json.encode({"error": shown})
+    status = status_of(failure, dialect)
+    other = "invalid_request_error" if status < 500 else "api_error"  # noqa: PLR2004 (HTTP)
+    shown["type"] = _ANTHROPIC_TYPES.get(status, other)
+    shown["details"] = {"error_code": failure.get("code")}
+    return msgspec.json.encode({"type": "error", "error": shown, "request_id": request_id})
 
 
 def headers_of(error: GatewayError) -> dict[str, str]:
     """Return the headers an error brings: when to come back, or that it is of no use."""
     headers: dict[str, str] = {}
     wait_s: float | None = None
-    if isinstance(error, RateLimitExceeded | QueueFull | ChainFailed):
+    if isinstance(error, RateLimitExceeded | QueueFull | ChainFailed | Overloaded):
         wait_s = error.retry_after_s
     elif isinstance(error, StoreUnavailable):
         wait_s = STORE_RETRY_S
     if wait_s is not None:
         headers["retry-after"] = str(min(MAX_RETRY_AFTER_S, max(1, math.ceil(wait_s))))
-    if isinstance(error, BudgetExceeded) or error.code in {"content_filter", "deadline_exceeded"}:
+    if isinstance(error, BudgetExceeded) or error.code in _FINAL:
         headers["x-should-retry"] = "false"
     if isinstance(error, RateLimitExceeded) and isinstance(error.standing, Standing):
         for name, value in rate_headers(error.standing):
@@ -90,12 +122,15 @@ def headers_of(error: GatewayError) -> dict[str, str]:
     return headers
 
 
-def answer_of(error: GatewayError) -> tuple[int, bytes, dict[str, str]]:
+def answer_of(
+    error: GatewayError, dialect: str = "openai", request_id: str | None = None
+) -> tuple[int, bytes, dict[str, str]]:
     """Return status, body and headers of an error."""
     failure = failure_of(error)
-    return status_of(failure), body_of(failure), headers_of(error)
+    return status_of(failure, dialect), body_of(failure, dialect, request_id), headers_of(error)
 
 
-def event_of(error: GatewayError) -> bytes:
-    """Return the server-sent event that ends a broken stream, as OpenAI's SDK reads it."""
-    return b"data: " + body_of(failure_of(error)) + b"\n\n"
+def event_of(error: GatewayError, dialect: str = "openai", request_id: str | None = None) -> bytes:
+    """Return the server-sent event that ends a broken stream, as the dialect's SDK reads it."""
+    name = b"event: error\n" if dialect == ANTHROPIC else b""
+    return b"%bdata: %b\n\n" % (name, body_of(failure_of(error), dialect, request_id))

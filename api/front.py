@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import cast
 
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from api import azure_path
 from api.asgi import NO_STORE, NOSNIFF, send_whole
 from api.auth import header_map
 from api.call import request_id_of
@@ -27,7 +29,7 @@ class Front:
     """Serves inference paths by `inference`, everything else by `rest`.
 
     `methods` tells what `rest` takes on a path, nothing where there is nothing. Paths may end in a
-    slash, and slashes may double: base URLs are often written that way.
+    slash, and slashes may double: base URLs are often written that way. Azure's own are served too.
     """
 
     def __init__(
@@ -63,6 +65,9 @@ class Front:
                 return
             send = self._cors.exposing(send, origin)
         path = plain(scope["path"])
+        if path.startswith(azure_path.PREFIX):
+            path, deployment = azure_path.served_path(path)
+            scope = cast("HTTPScope", {**scope, "path": path, "deployment": deployment})
         serve = self._inference.get(path)
         if scope["method"] == "OPTIONS" and (takes := self._takes(path)):
             await send_empty(send, [(b"allow", ", ".join(takes).encode())])

@@ -1,23 +1,25 @@
 """The inference POSTs as raw ASGI routes: the hot path, one wrapper for errors and auth."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache, partial
 from typing import cast
 
-from litestar.types import HTTPScope, Receive, Scope, Send
+import msgspec
+from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
-from api.asgi import EVENTS, NO_STORE, NOSNIFF, Sender, send_end, send_whole, while_taken
+from api.asgi import EVENTS, JSON, NO_STORE, NOSNIFF, Sender, send_end, send_whole, while_taken
 from api.connection import CallerGone
 from api.edge import Edge
-from api.errors import answer_of, event_of
-from api.inference_call import Call
-from shared.errors import GatewayError, OwnFault
-from shared.gateway.answer import Answer
-from shared.gateway.stream import AnswerStream
+from api.errors import answer_of
+from api.inference_call import CALLS, Call, FormCall, Headers
+from shared.errors import ChainFailed, GatewayError, OwnFault
+from shared.gateway.answer import Answer, CacheTold, ServedStream
+from shared.gateway.failure import kept
+from shared.gateway.parse import ENDPOINTS
 from shared.identity import Principal
 from shared.ledger.cost import usd_text
-from shared.limits.headers import rate_headers
+from shared.ledger.estimate import counted_tokens
 from shared.providers.request import InferenceRequest
 from shared.telemetry.bodies import StreamCopy
 from shared.telemetry.context import bound
@@ -25,21 +27,37 @@ from shared.telemetry.log import get_logger
 
 log = get_logger("api")
 
-Headers = list[tuple[bytes, bytes]]
-
 _PRINTABLE = bytes(code if 32 <= code != 127 else 63 for code in range(256))  # noqa: PLR2004 (ASCII)
 """A caller's own words may stand in a header; its line breaks may not."""
 
 
+STREAMING = (
+    (b"content-type", EVENTS),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold the stream back
+    NOSNIFF,
+)
+
+
 def inference_app(endpoint: str, edge: Edge) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """Return the ASGI app of one inference path."""
+    path = ENDPOINTS[endpoint]
+    new_call = FormCall if path.form else CALLS.get(path.dialect, Call)
+    serve_whole = _serve_count if path.counts else _serve_whole
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(edge, endpoint, cast("HTTPScope", scope), receive)
+        call = new_call(edge, endpoint, cast("HTTPScope", scope), receive)
         edge.running += 1
         with bound(request_id=call.request_id):
             try:
-                await _serve(call, send)
+                call.check_room()
+                principal, request = await call.read()
+                if call.preference.respond_async and path.later and not path.counts:
+                    await _serve_later(call, send, principal, request)
+                elif request.stream:
+                    await _serve_stream(call, send, principal, request)
+                else:
+                    await serve_whole(call, send, principal, request)
             except CallerGone:
                 call.served(499, "cancelled")
             except GatewayError as error:
@@ -57,18 +75,18 @@ def inference_app(endpoint: str, edge: Edge) -> Callable[[Scope, Receive, Send],
     return app
 
 
-async def _serve(call: Call, send: Send) -> None:
-    principal, request = await call.read()
-    asked = call.preference
-    if asked.respond_async:
-        status, body, headers = await call.edge.async_calls.submit(
-            principal, request, call.headers, call.books_id, asked, call.receive
-        )
-        await _send(call, send, status, body, headers)
-        return
-    if request.stream:
-        await _serve_stream(call, send, principal, request)
-        return
+async def _serve_later(
+    call: Call, send: Send, principal: Principal, request: InferenceRequest
+) -> None:
+    status, body, headers = await call.edge.async_calls.submit(
+        principal, request, call.headers, call.books_id, call.preference, call.receive
+    )
+    await _send(call, send, status, body, [*call.identity(), *headers])
+
+
+async def _serve_whole(
+    call: Call, send: Send, principal: Principal, request: InferenceRequest
+) -> None:
     deadline, own_deadline = call.deadline()
     async with call.while_connected():
         answer = await call.edge.gateway.complete(
@@ -79,7 +97,25 @@ async def _serve(call: Call, send: Send) -> None:
             holds=call.edge.holds,
             context=call.context(request, own_deadline=own_deadline),
         )
-    await _send(call, send, answer.status, answer.body, _headers_of(call, answer))
+    body = await call.finished(answer.body) if call.finishes else answer.body
+    kind = JSON if answer.media_type is None else _latin(answer.media_type)
+    await _send(call, send, answer.status, body, _headers_of(call, answer), kind)
+
+
+async def _serve_count(
+    call: Call, send: Send, principal: Principal, request: InferenceRequest
+) -> None:
+    """Answer how many tokens a question has: by its provider's own count, else by its size."""
+    if call.edge.gateway.counts_tokens(principal, request.head.model):
+        try:
+            await _serve_whole(call, send, principal, request)
+        except ChainFailed as failure:
+            if kept(failure) is not None:
+                raise  # the question itself is wrong
+        else:
+            return
+    body = msgspec.json.encode({"input_tokens": counted_tokens(request)})
+    await _send(call, send, 200, body, [*call.identity(), (b"x-sluiceway-estimated", b"true")])
 
 
 async def _serve_stream(
@@ -87,12 +123,12 @@ async def _serve_stream(
 ) -> None:
     """Stream an answer; the upstream is closed and settled whatever happens to the caller."""
     deadline, own_deadline = call.deadline()
-    stream: AnswerStream | None = None
+    stream: ServedStream | None = None
     sender = Sender(send)
     try:
         async with (
             call.while_connected(),
-            while_taken(sender, call.edge.clock),
+            while_taken(sender, call.edge.clock, partial(_keep_alive, call, sender)),
         ):
             stream = await call.edge.gateway.stream(
                 principal,
@@ -112,53 +148,64 @@ async def _serve_stream(
 
 
 async def _send_pieces(
-    call: Call, send: Send, stream: AnswerStream, copy: StreamCopy | None
+    call: Call, send: Send, stream: ServedStream, copy: StreamCopy | None
 ) -> str | None:
     """Send pieces as they come and return the code of a break, if one ended the stream.
 
     A break is told by an explicit error event; a cut stream never looks whole.
     """
-    upstream_ms = stream.waited_ms
-    headers = [
-        (b"x-request-id", call.request_id.encode()),
-        *_whence(stream.provider, stream.model, stream.route),
-        (b"x-sluiceway-attempts", b"%d" % stream.tries),
-        (b"x-sluiceway-overhead-ms", call.overhead(upstream_ms)),
-        (b"content-type", EVENTS),
-        (b"cache-control", b"no-cache"),
-        NOSNIFF,
-    ]
-    if stream.standing is not None:
-        headers += rate_headers(stream.standing)
-    call.sent = True
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if not call.sent:
+        headers = _stream_headers_of(call, stream)
+        call.sent = True
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
     try:
-        async for piece in stream:
+        async for piece in call.pieces(stream):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             if copy is not None:
                 copy.add(piece)
     except GatewayError as error:
         log.warning("stream.interrupted", code=error.code, reason=error.message)
-        await send({"type": "http.response.body", "body": event_of(error), "more_body": True})
+        event = call.event_of(error)
+        await send({"type": "http.response.body", "body": event, "more_body": True})
         return error.code
     return None
 
 
-async def _send(call: Call, send: Send, status: int, body: bytes, headers: Headers) -> None:
+async def _keep_alive(call: Call, sender: Sender) -> None:
+    """Show a caller who waits long that the stream lives; the head goes before, if it has not yet.
+
+    What provider it comes from is not known then, and what goes wrong later is told by an event.
+    """
+    alive: Message = {"type": "http.response.body", "body": call.keep_alive, "more_body": True}
+    if call.sent:
+        await sender.between(alive)
+        return
     call.sent = True
-    await send_whole(send, status, body, [(b"x-request-id", call.request_id.encode()), *headers])
-    call.served(status, None, body)
+    head: Message = {
+        "type": "http.response.start",
+        "status": 200,
+        "headers": [*call.identity(), *STREAMING],
+    }
+    await sender.between(head, alive)
+
+
+async def _send(
+    call: Call, send: Send, status: int, body: bytes, headers: Headers, kind: bytes = JSON
+) -> None:
+    call.sent = True
+    await send_whole(send, status, body, headers, kind)
+    call.served(status, None, body if kind is JSON else b'"[%d bytes]"' % len(body))
 
 
 async def _refuse(call: Call, send: Send, error: GatewayError) -> None:
     """Answer with the error, or end the stream with it when the head has gone out."""
-    status, body, extra = answer_of(error)
+    status, body, extra = answer_of(error, call.dialect, call.request_id)
     headers = [(name.encode(), value.encode()) for name, value in extra.items()]
     if call.sent:
-        await send({"type": "http.response.body", "body": event_of(error), "more_body": False})
+        event = call.event_of(error)
+        await send({"type": "http.response.body", "body": event, "more_body": False})
     else:
-        headers += [(b"x-request-id", call.request_id.encode()), NO_STORE]
-        await send_whole(send, status, body, headers)
+        await send_whole(send, status, body, [*headers, *call.identity(), NO_STORE])
     call.served(status, error.code, body)
 
 
@@ -172,15 +219,55 @@ async def _cut(call: Call, send: Send) -> None:
 
 def _headers_of(call: Call, answer: Answer) -> Headers:
     upstream_ms = sum(attempt.duration_ms for attempt in answer.attempts)
+    if answer.cache is not None:
+        upstream_ms += answer.cache.waited_ms
     headers = [
+        *call.identity(),
         *_whence(answer.provider, answer.model, answer.route),
         (b"x-sluiceway-attempts", b"%d" % len(answer.attempts)),
         (b"x-sluiceway-overhead-ms", call.overhead(upstream_ms)),
     ]
     if answer.standing is not None:
-        headers += rate_headers(answer.standing)
+        headers += call.rates(answer.standing)
     if answer.cost_nanousd is not None:
         headers.append((b"x-sluiceway-cost-usd", usd_text(answer.cost_nanousd).encode()))
+    if answer.dropped:
+        headers.append(_dropped(answer.dropped))
+    if answer.cache is not None:
+        headers += _cached(call, answer.cache)
+    return headers
+
+
+def _stream_headers_of(call: Call, stream: ServedStream) -> Headers:
+    headers = [
+        *call.identity(),
+        *_whence(stream.provider, stream.model, stream.route),
+        (b"x-sluiceway-attempts", b"%d" % stream.tries),
+        (b"x-sluiceway-overhead-ms", call.overhead(stream.waited_ms)),
+        *STREAMING,
+    ]
+    if stream.standing is not None:
+        headers += call.rates(stream.standing)
+    if stream.dropped:
+        headers.append(_dropped(stream.dropped))
+    if stream.cache is not None:
+        headers += _cached(call, stream.cache)
+    return headers
+
+
+def _dropped(names: Sequence[str]) -> tuple[bytes, bytes]:
+    """Return the header that lists the fields which the target could not be asked."""
+    return b"x-sluiceway-dropped", _latin(",".join(names))
+
+
+def _cached(call: Call, told: CacheTold) -> Headers:
+    """Note what the cache had to do with the answer, and return it with what a hit has saved."""
+    call.cached = told.result
+    headers = [(b"x-sluiceway-cache", told.result.encode())]
+    if told.result == "hit":
+        headers.append((b"age", b"%d" % told.age_s))
+        if told.saved_nanousd is not None:
+            headers.append((b"x-sluiceway-saved-usd", usd_text(told.saved_nanousd).encode()))
     return headers
 
 

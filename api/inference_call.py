@@ -1,10 +1,18 @@
-"""One inference call on its way through the edge: what its head says, and what the logs will."""
+"""One inference call on its way through the edge: what its head says, and what the logs will.
 
+`Call` speaks OpenAI's dialect; a dialect that has customs of its own at the edge is a subclass.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+
+import msgspec
 from litestar.types import HTTPScope, Receive
+from typing_extensions import override
 
 from api.access import Served
 from api.asgi import check_json, read_body
 from api.auth import bearer, header_map
+from api.azure_path import with_model
 from api.call import (
     DEFAULT_TIMEOUT_S,
     NO_PREFERENCE,
@@ -17,17 +25,40 @@ from api.call import (
 )
 from api.connection import connection_of, while_connected
 from api.edge import Edge
+from api.errors import event_of
+from api.responses import Keeping, broken
+from shared.cache.control import CacheControl, read_control
 from shared.clock import Deadline
-from shared.errors import GatewayError, MethodNotAllowed, Overloaded, StreamInterrupted
+from shared.errors import (
+    GatewayError,
+    InvalidRequest,
+    MethodNotAllowed,
+    Overloaded,
+    StreamInterrupted,
+)
 from shared.gateway.answer import CallContext
+from shared.gateway.forms import parse_form
 from shared.gateway.parse import parse_request
 from shared.identity import Principal
+from shared.limits.headers import anthropic_rate_headers, rate_headers
+from shared.limits.limiter import Standing
+from shared.providers.dialects.passed import FORM
 from shared.providers.request import InferenceRequest
 from shared.telemetry.bodies import Exchanged, StreamCopy
 
+Headers = list[tuple[bytes, bytes]]
+
 
 class Call:
-    """One inference call on its way through the edge."""
+    """One inference call on its way through the edge.
+
+    `keep_alive` is what a caller is sent who waits long for the next piece of a stream.
+    `finishes`: its whole answers pass through `finished`.
+    """
+
+    dialect = "openai"
+    keep_alive = b": keep-alive\n\n"
+    finishes = False
 
     def __init__(self, edge: Edge, endpoint: str, scope: HTTPScope, receive: Receive) -> None:
         self.edge = edge
@@ -36,6 +67,8 @@ class Call:
         asks = b"prefer" in self.headers
         self.preference = preference(scope["headers"]) if asks else NO_PREFERENCE
         self.method = scope["method"]
+        # Azure's SDK names the model in the path.
+        self._deployment: str | None = scope.get("deployment")  # type: ignore[assignment]
         self.receive = receive
         self.connection = connection_of(scope)
         self.started_s = edge.clock.monotonic()
@@ -45,22 +78,62 @@ class Call:
         self.model: str | None = None
         self.raw: bytes | None = None
         self.overhead_ms: float | None = None
+        self.cached: str | None = None
         self.sent = False
+
+    def check_room(self) -> None:
+        """Return if the process takes a call of this priority now.
+
+        Raises:
+            Overloaded: it does not.
+        """
+        later = self.preference.respond_async
+        self.edge.door.check(self.edge.running, self.headers, self.request_id, later=later)
 
     async def read(self) -> tuple[Principal, InferenceRequest]:
         """Check method, key and type, then read and parse the body."""
         if self.method != "POST":
             raise MethodNotAllowed(f"{self.endpoint} takes POST.", allowed=["POST"])
         principal = self.principal = await self.edge.keys.principal(bearer(self.headers))
-        check_json(self.headers)
+        self.check_type()
         edge = self.edge
         raw = await read_body(
             self.receive, self.headers, edge.max_body_bytes, edge.clock, self.connection
         )
+        if self._deployment is not None:
+            raw = with_model(raw, self._deployment)
         self.raw = raw
-        request = parse_request(self.endpoint, raw)
+        request = self.parsed(raw)
         self.model = request.head.model
         return principal, request
+
+    def check_type(self) -> None:
+        """Return if the body is of the type that is taken here, or nothing is said."""
+        check_json(self.headers)
+
+    def parsed(self, raw: bytes) -> InferenceRequest:
+        """Return the request that the body is."""
+        return parse_request(self.endpoint, raw)
+
+    def identity(self) -> Headers:
+        """Return the headers by which the caller names this call later."""
+        return [(b"x-request-id", self.request_id.encode())]
+
+    def rates(self, standing: Standing) -> Headers:
+        """Return what is left of the caller's limits as headers."""
+        return rate_headers(standing)
+
+    async def finished(self, body: bytes) -> bytes:
+        """Return a whole answer as it is to be sent."""
+        return body
+
+    def pieces(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Return the pieces of a stream as they are to be sent."""
+        return stream
+
+    def event_of(self, error: GatewayError) -> bytes:
+        """Return the event that ends a broken stream."""
+        return event_of(error, self.dialect, self.request_id)
 
     def while_connected(self) -> while_connected:
         """Return the guard of the call's work: it ends when the caller leaves or we stop."""
@@ -80,8 +153,14 @@ class Call:
             request_id=self.books_id,
             tags=tags(self.headers),
             user=user_of(request, self.headers),
+            session=text_header(self.headers, b"x-sluiceway-session"),
             own_deadline=own_deadline,
+            cache=self.cache_control() if self.edge.caches else None,
         )
+
+    def cache_control(self) -> CacheControl:
+        """Return what the caller says about caching."""
+        return read_control(self.headers.get(b"cache-control"))
 
     def overhead(self, upstream_ms: int) -> bytes:
         """Note our own share of the time so far, and return it in milliseconds."""
@@ -115,6 +194,7 @@ class Call:
                 model=self.model,
                 elapsed_ms=round((self.edge.clock.monotonic() - self.started_s) * 1000, 2),
                 overhead_ms=None if self.overhead_ms is None else round(self.overhead_ms, 2),
+                cache=self.cached,
             )
         )
         if response is not None and self.edge.bodies.wants(self.request_id):
@@ -136,7 +216,101 @@ class Call:
         )
 
 
+class MessagesCall(Call):
+    """A call in Anthropic's dialect."""
+
+    dialect = "anthropic"
+    keep_alive = b'event: ping\ndata: {"type": "ping"}\n\n'
+
+    @override
+    def parsed(self, raw: bytes) -> InferenceRequest:
+        """Return the request, with what Anthropic itself would have to be told of its head."""
+        forwarded = {
+            name.decode(): self.headers[name].decode("latin-1")
+            for name in FORWARDED
+            if name in self.headers
+        }
+        request = parse_request(self.endpoint, raw)
+        return msgspec.structs.replace(request, headers=forwarded) if forwarded else request
+
+    @override
+    def identity(self) -> Headers:
+        """Return the id by its usual name and by Anthropic's."""
+        own_id = self.request_id.encode()
+        return [(b"x-request-id", own_id), (b"request-id", own_id)]
+
+    @override
+    def rates(self, standing: Standing) -> Headers:
+        """Return the limits by OpenAI's names and by Anthropic's."""
+        return [*rate_headers(standing), *anthropic_rate_headers(standing, self.edge.clock.now())]
+
+
+class ResponsesCall(Call):
+    """A call for a response: it may go on from an earlier one, and is kept itself."""
+
+    dialect = "openai_responses"
+    finishes = True
+    keeping: Keeping | None = None
+
+    @override
+    async def read(self) -> tuple[Principal, InferenceRequest]:
+        """Check and parse, then write out what the request goes on from."""
+        principal, request = await super().read()
+        responses, tenant_id = self.edge.responses, principal.tenant_id
+        if self.preference.respond_async:
+            return principal, await responses.for_later(tenant_id, request)
+        request, self.keeping = await responses.begin(tenant_id, request)
+        return principal, request
+
+    @override
+    async def finished(self, body: bytes) -> bytes:
+        """Keep the response, if its caller wants that."""
+        return body if self.keeping is None else await self.keeping.whole(body)
+
+    @override
+    def pieces(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Keep the response before the caller is told that it is complete."""
+        return stream if self.keeping is None else self.keeping.pieces(stream)
+
+    @override
+    def event_of(self, error: GatewayError) -> bytes:
+        """Return the error with the number that is its turn."""
+        return broken(error, 0 if self.keeping is None else self.keeping.events)
+
+
+class FormCall(Call):
+    """A call whose body is a form with a file in it."""
+
+    @override
+    def check_type(self) -> None:
+        """Return if the body is said to be a form.
+
+        Raises:
+            InvalidRequest: it is said to be something else.
+        """
+        if not self._content_type().lower().startswith(FORM):
+            raise InvalidRequest(f"Send the body as a form with 'Content-Type: {FORM}'.")
+
+    @override
+    def parsed(self, raw: bytes) -> InferenceRequest:
+        """Return the request that the form is; of the file the logs get the size."""
+        self.raw = b'"[%d bytes]"' % len(raw)
+        return parse_form(self.endpoint, raw, self._content_type())
+
+    def _content_type(self) -> str:
+        return self.headers.get(b"content-type", b"").decode("latin-1")
+
+
+FORWARDED = (b"anthropic-version", b"anthropic-beta")
+"""Headers that go on to Anthropic itself."""
+
+CALLS: Mapping[str, type[Call]] = {
+    "anthropic": MessagesCall,
+    "openai_responses": ResponsesCall,
+}
+"""Dialects with customs of their own at the edge."""
+
+
 def user_of(request: InferenceRequest, headers: dict[bytes, bytes]) -> str | None:
-    """Return the end user: `safety_identifier`, else `user`, else `X-Sluiceway-User`."""
-    head = request.head
-    return head.safety_identifier or head.user or text_header(headers, b"x-sluiceway-user")
+    """Return the end user: as the body names one, else `X-Sluiceway-User`."""
+    return request.user or text_header(headers, b"x-sluiceway-user")

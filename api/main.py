@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import random
 import resource
 import socket
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from api.protocol import KEEP_ALIVE_S, Protocol
 from api.server import Ending, Server
 from api.tls import refuse_bad_certificate
 from shared.errors import StoreUnavailable
+from shared.gateway.probes import Prober
 from shared.ledger.holds import ProcessHolds, open_holds
 from shared.ledger.keeper import Keeper, SpoolBooks
 from shared.ledger.spool import Spool
@@ -61,11 +63,14 @@ async def _opened(runtime: Runtime, holds: ProcessHolds) -> AsyncIterator[Edge]:
     )
     logging = runtime.config.logging
     access = AccessLog(runtime.clock, write=logging.requests, sample_rate=logging.sample_rate)
+    books = SpoolBooks(spool)
+    prober = Prober(runtime.gateway.kit, books, random.random)  # noqa: TID251 (hands it out)
     tasks = [
-        asyncio.create_task(background) for background in (keeper.run(), keys.run(), access.run())
+        asyncio.create_task(background)
+        for background in (keeper.run(), keys.run(), access.run(), prober.run())
     ]
     try:
-        yield Edge(runtime, keys, SpoolBooks(spool), holds, access)
+        yield Edge(runtime, keys, books, holds, access)
     finally:
         for task in tasks:
             task.cancel()

@@ -9,13 +9,35 @@ from litestar.routes import BaseRoute
 from litestar.types import ControllerRouterHandler
 from typing_extensions import override
 
+from api.asgi import JSON
 from api.call import DEFAULT_TIMEOUT_S
-from api.openapi_schemas import BODIES, ERROR, JOB, JOBS, NEW_JOB, QUERY, content
+from api.openapi_schemas import (
+    ANTHROPIC_ERROR,
+    BODIES,
+    ERROR,
+    ITEMS,
+    JOB,
+    JOBS,
+    NEW_JOB,
+    QUERY,
+    RESPONSE,
+    content,
+)
+from shared.gateway.parse import ENDPOINTS
+from shared.providers.dialects.passed import FORM
 
 _ERROR = {
     "description": "An error in OpenAI's shape; `error.code` is stable.",
     **content({"$ref": "#/components/schemas/Error"}),
 }
+
+_ANTHROPIC_ERROR = {
+    "description": "An error in Anthropic's shape; `error.code` is stable.",
+    **content({"$ref": "#/components/schemas/AnthropicError"}),
+}
+
+_VENDORS = {"anthropic": "Anthropic"}
+"""Whose words a dialect is, where it is not OpenAI's."""
 
 _KEYED = ("400", "401", "403", "503")
 """What every path under /v1 may answer."""
@@ -28,6 +50,14 @@ _STATUSES: Mapping[str, tuple[str, ...]] = {
     "get_job_result": (*_CALL, "500"),
     "cancel_job": ("404",),
     "delete_job": ("404", "409"),
+    "get_response": ("404",),
+    "delete_response": ("404",),
+    "list_input_items": ("404",),
+    "cancel_response": ("404",),
+    "list_providers": ("401", "403"),
+    "list_routes": ("401", "403"),
+    "forget_answers": ("401", "403", "503"),
+    "explain_route": ("400", "401", "403", "404"),
 }
 
 _RESULTS: Mapping[tuple[str, str], dict[str, Any]] = {
@@ -37,6 +67,9 @@ _RESULTS: Mapping[tuple[str, str], dict[str, Any]] = {
     ("get_job_result", "200"): content({}),
     ("get_job_result", "202"): content({"$ref": "#/components/schemas/Job"}),
     ("cancel_job", "200"): content({"$ref": "#/components/schemas/Job"}),
+    ("get_response", "200"): content(RESPONSE),
+    ("list_input_items", "200"): content(ITEMS),
+    ("cancel_response", "200"): content(RESPONSE),
     ("readyz", "503"): content({"type": "object"}),
     ("metrics", "200"): content({"type": "string"}, "text/plain"),
 }
@@ -63,7 +96,9 @@ def schema_of(app: Litestar) -> dict[str, Any]:
         paths[path] = {"post": _inference(path, schema)}
     document["paths"] = dict(sorted(paths.items()))
     components = document.setdefault("components", {})
-    components.setdefault("schemas", {}).update({"Error": ERROR, "Job": JOB})
+    components.setdefault("schemas", {}).update(
+        {"Error": ERROR, "AnthropicError": ANTHROPIC_ERROR, "Job": JOB}
+    )
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     return document
 
@@ -102,32 +137,50 @@ def _answering(operation: dict[str, Any], *, keyed: bool) -> dict[str, Any]:
 
 def _inference(path: str, schema: dict[str, Any]) -> dict[str, Any]:
     name = path.removeprefix("/v1/").replace("/", "_")
+    served = ENDPOINTS[path]
+    vendor = _VENDORS.get(served.dialect, "OpenAI")
+    errors = dict.fromkeys(_CALL, _ERROR)
+    if served.dialect == "anthropic":
+        errors = dict.fromkeys((*_CALL, "529"), _ANTHROPIC_ERROR)
     return {
         "operationId": f"create_{name}",
-        "summary": "OpenAI's own request and answer; unknown fields pass through",
+        "summary": f"{vendor}'s own request and answer; unknown fields pass through",
         "security": [{"key": []}],
         "parameters": [
             _header("Prefer", "`respond-async`, `respond-async, wait=N`: make it a job"),
             _header("X-Sluiceway-Timeout", "seconds for the whole chain", _SECONDS),
             _header("X-Sluiceway-Tags", "`k=v,k=v`", _TAGS),
+            _header("Cache-Control", "`no-cache`, `no-store`, `max-age=N`, where answers are kept"),
         ],
-        "requestBody": {"required": True, **content(schema)},
+        "requestBody": {
+            "required": True,
+            **content(schema, FORM if served.form else JSON.decode()),
+        },
         "responses": {
             "200": {
                 "description": "The provider's answer; with `stream` server-sent events.",
                 "content": {
                     "application/json": {"schema": {"type": "object"}},
                     "text/event-stream": {"schema": {"type": "string"}},
+                    **_OTHER_ANSWERS.get(path, {}),
                 },
             },
-            "202": {
-                "description": "Accepted as a job.",
-                **content({"$ref": "#/components/schemas/Job"}),
-            },
-            **dict.fromkeys(_CALL, _ERROR),
+            **(_LATER if served.later else {}),
+            **errors,
         },
     }
 
+
+_LATER: Mapping[str, Any] = {
+    "202": {
+        "description": "Accepted as a job.",
+        **content({"$ref": "#/components/schemas/Job"}),
+    }
+}
+_OTHER_ANSWERS: Mapping[str, Mapping[str, Any]] = {
+    "/v1/audio/speech": {"audio/*": {"schema": {"type": "string"}}},
+    "/v1/audio/transcriptions": {"text/*": {"schema": {"type": "string"}}},
+}
 
 _SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": DEFAULT_TIMEOUT_S}
 _TAGS = {"type": "string", "pattern": "^[^=,]{1,64}=[^,]{0,128}(,[^=,]{1,64}=[^,]{0,128})*$"}

@@ -4,10 +4,11 @@ A request's schema says what we refuse and no more: the provider refuses the res
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from api.asgi import JSON
-from shared.gateway.parse import ENDPOINTS, MAX_MODEL
+from api.openapi_others import other_bodies
+from shared.gateway.parse import JOB_ENDPOINTS, MAX_MODEL, Role
 from shared.jobs.state import STATES
 from shared.queue.tasks import CLASSES
 
@@ -40,20 +41,42 @@ ERROR: Schema = {
     "required": ["error"],
 }
 
+ANTHROPIC_ERROR: Schema = {
+    "type": "object",
+    "properties": {
+        "type": {"const": "error"},
+        "request_id": _TEXT,
+        "error": {
+            "type": "object",
+            "properties": {
+                **ERROR["properties"]["error"]["properties"],
+                "details": {
+                    "type": "object",
+                    "properties": {"error_code": {"type": "string"}},
+                },
+            },
+            "required": ["message", "type", "param", "code", "details"],
+        },
+    },
+    "required": ["type", "error", "request_id"],
+}
+
+_MESSAGES: Schema = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "required": ["role"],
+        "properties": {"role": {"type": "string", "enum": list(get_args(Role))}},
+    },
+}
+
 CHAT: Schema = {
     "type": "object",
     "required": ["model", "messages"],
     "properties": {
         "model": _MODEL,
-        "messages": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "required": ["role"],
-                "properties": {"role": {"type": "string"}},
-            },
-        },
+        "messages": _MESSAGES,
         "stream": _FLAG,
         "stream_options": {
             "type": ["object", "null"],
@@ -90,14 +113,101 @@ EMBEDDINGS: Schema = {
     },
 }
 
-BODIES: Mapping[str, Schema] = {"/v1/chat/completions": CHAT, "/v1/embeddings": EMBEDDINGS}
+_ASKED: Schema = {
+    "model": _MODEL,
+    "messages": _MESSAGES,
+    "tools": {"type": ["array", "null"]},
+    "tool_choice": _OBJECT,
+    "metadata": _OBJECT,
+}
+
+MESSAGES: Schema = {
+    "type": "object",
+    "required": ["model", "messages"],
+    "properties": {
+        **_ASKED,
+        "stream": _FLAG,
+        "max_tokens": _INTEGER,
+        "temperature": _NUMBER,
+        "top_p": _NUMBER,
+    },
+}
+
+COUNT_TOKENS: Schema = {
+    "type": "object",
+    "required": ["model", "messages"],
+    "properties": _ASKED,
+}
+
+RESPONSES: Schema = {
+    "type": "object",
+    "required": ["model", "input"],
+    "properties": {
+        "model": _MODEL,
+        "input": {"type": ["string", "array"], "minItems": 1},
+        "instructions": {"type": ["string", "array", "null"]},
+        "previous_response_id": _TEXT,
+        "store": _FLAG,
+        "background": {"enum": [False, None]},
+        "stream": _FLAG,
+        "tools": {"type": ["array", "null"]},
+        "tool_choice": {"type": ["string", "object", "null"]},
+        "parallel_tool_calls": _FLAG,
+        "text": _OBJECT,
+        "reasoning": _OBJECT,
+        "max_output_tokens": _INTEGER,
+        "temperature": _NUMBER,
+        "top_p": _NUMBER,
+        "metadata": _OBJECT,
+        "user": _TEXT,
+        "safety_identifier": _TEXT,
+    },
+}
+
+RESPONSE: Schema = {
+    "type": "object",
+    "required": ["id", "object", "created_at", "status", "model", "output"],
+    "properties": {
+        "id": {"type": "string"},
+        "object": {"const": "response"},
+        "created_at": {"type": "number"},
+        "status": {"enum": ["completed", "incomplete"]},
+        "model": {"type": "string"},
+        "output": {"type": "array", "items": {"type": "object"}},
+        "usage": _OBJECT,
+        "previous_response_id": _TEXT,
+    },
+}
+
+ITEMS: Schema = {
+    "type": "object",
+    "required": ["object", "data", "first_id", "last_id", "has_more"],
+    "properties": {
+        "object": {"const": "list"},
+        "data": {"type": "array", "items": {"type": "object"}},
+        "first_id": _TEXT,
+        "last_id": _TEXT,
+        "has_more": {"type": "boolean"},
+    },
+}
+
+BODIES: Mapping[str, Schema] = {
+    "/v1/chat/completions": CHAT,
+    "/v1/responses": RESPONSES,
+    "/v1/embeddings": EMBEDDINGS,
+    "/v1/messages": MESSAGES,
+    "/v1/messages/count_tokens": COUNT_TOKENS,
+    **other_bodies(
+        {name: kind for name, kind in CHAT["properties"].items() if name != "messages"}, _MODEL
+    ),
+}
 
 NEW_JOB: Schema = {
     "type": "object",
     "required": ["endpoint", "body"],
     "additionalProperties": False,
     "properties": {
-        "endpoint": {"enum": list(ENDPOINTS)},
+        "endpoint": {"enum": list(JOB_ENDPOINTS)},
         "body": {"type": "object"},
         "priority": {"enum": [*sorted(CLASSES), None]},
         "deadline": {"type": ["integer", "number", "string", "null"]},
@@ -160,6 +270,8 @@ MOMENT: Schema = {
 QUERY: Mapping[tuple[str, str], Schema] = {
     ("list_jobs", "status"): {"enum": sorted(STATES)},
     ("list_jobs", "after"): {"type": "string"},
+    ("list_input_items", "after"): {"type": "string"},
+    ("get_response", "stream"): {"type": "boolean", "enum": [False]},
     ("get_usage", "since"): MOMENT,
     ("get_usage", "until"): MOMENT,
 }

@@ -28,5 +28,6 @@ SCHEDULE = (
     Row(id="expire_jobs", every_s=5.0, task=tasks.expire_jobs),
     Row(id="release_grants", every_s=10.0, task=tasks.release_grants),
     Row(id="close_hours", every_s=60.0, task=tasks.close_hours),
+    Row(id="prune_responses", every_s=60.0, task=tasks.prune_responses),
 )
 """The whole timetable."""

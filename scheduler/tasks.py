@@ -12,6 +12,8 @@ from shared.store.budgets import release_expired
 from shared.store.claims import release_due
 from shared.store.engine import Store
 from shared.store.jobs import queue_depths
+from shared.store.responses import AT_ONCE as RESPONSES_AT_ONCE
+from shared.store.responses import prune_responses as prune_responses_in
 from shared.store.webhooks import due_deliveries
 from shared.store.windows import close_hours as close_hours_in
 from shared.telemetry.metrics import QUEUE_DEPTH
@@ -73,4 +75,15 @@ async def release_grants(store: Store, _bell: Bell, _ids: IdMaker) -> int:
             released = await release_expired(tx)
         count += released
         if released < GRANTS_AT_ONCE:
+            return count
+
+
+async def prune_responses(store: Store, _bell: Bell, _ids: IdMaker) -> int:
+    """Delete the responses that have been kept for long enough; return how many."""
+    count = 0
+    while True:
+        async with store.write() as tx:
+            pruned = await prune_responses_in(tx, await tx.now())
+        count += pruned
+        if pruned < RESPONSES_AT_ONCE:
             return count

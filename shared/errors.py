@@ -12,7 +12,7 @@ webhooks and metrics, where no status exists.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import msgspec
@@ -69,6 +69,12 @@ class NotFound(CallerError):
     """No such object for this tenant."""
 
     code = "not_found"
+
+
+class PreviousResponseNotFound(CallerError):
+    """The tenant has no response of the id that this one is to go on from."""
+
+    code = "previous_response_not_found"
 
 
 class MethodNotAllowed(CallerError):
@@ -170,7 +176,10 @@ class UpstreamError(GatewayError):
 
     `status` is the provider's HTTP status, None when there was none. `retry_after_s` is the
     provider's hint. `upstream_code` and `upstream_type` are the strings of its error body.
-    `sent` is False when the request cannot have left: nothing can have been billed.
+    `sent` is False when the request cannot have left: nothing can have been billed. `billed` is
+    True when part of the work had been done, which the provider will charge. `again` is False when
+    asking the same target once more is of no use, by its own word or by the nature of the failure.
+    `details` are further members of its error body that callers act on.
     """
 
     code = "upstream_unavailable"
@@ -186,10 +195,16 @@ class UpstreamError(GatewayError):
         upstream_type: str | None = None,
         param: str | None = None,
         sent: bool = True,
+        billed: bool = False,
+        again: bool = True,
+        details: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message, param=param)
         self.kind = kind
+        self.again = again
+        self.details = details or {}
         self.sent = sent
+        self.billed = billed
         self.status = status
         self.retry_after_s = retry_after_s
         self.upstream_code = upstream_code
@@ -233,9 +248,16 @@ class ChainFailed(GatewayError):
 
 
 class StreamInterrupted(GatewayError):
-    """The upstream stream broke after content had been sent; no other target may continue it."""
+    """The upstream stream broke after content had been sent; no other target may continue it.
+
+    `error` is the provider's own word, where it gave one.
+    """
 
     code = "stream_interrupted"
+
+    def __init__(self, message: str, *, error: UpstreamError | None = None) -> None:
+        super().__init__(message)
+        self.error = error
 
 
 class DeadlineExceeded(GatewayError):
@@ -251,9 +273,13 @@ class OwnFault(GatewayError):
 
 
 class Overloaded(OwnFault):
-    """This process has as much in flight as it may."""
+    """This process has as much in flight as it may; may pass after `retry_after_s` seconds."""
 
     code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class StoreUnavailable(OwnFault):

@@ -9,12 +9,28 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant's key that has been checked.
 
     `scopes` may hold `provider_models`: the key may address `provider/model` without a route.
+    `models` are the only ones it may ask for, by name or by what stands before a `*`; empty: all.
     """
 
     tenant_id: str
     key_id: str
     key_name: str
     scopes: frozenset[str] = frozenset()
+    models: tuple[str, ...] = ()
+
+    def may_ask(self, *names: str) -> bool:
+        """Return whether the key may ask for a model that goes by any of these names."""
+        return not self.models or any(_means(one, name) for one in self.models for name in names)
+
+
+MODEL_SCOPE = "model:"
+"""Begins the scopes that stand for `models` where a key is stored."""
+
+
+def _means(pattern: str, name: str) -> bool:
+    if pattern.endswith("*"):
+        return name.startswith(pattern[:-1])
+    return pattern == name
 
 
 def key_hash(secret: str, key: str) -> str:

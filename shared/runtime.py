@@ -10,14 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from shared.cache.wiring import open_shelf
 from shared.clock import Clock, SystemClock
+from shared.config.conduct import CacheConfig
 from shared.config.load import Loaded, load_config
 from shared.config.model import Config
 from shared.errors import StoreUnavailable
 from shared.gateway.admission import Admission
+from shared.gateway.caching import CachingGateway
 from shared.gateway.catalog import Catalog
+from shared.gateway.files import GuardedFetcher
 from shared.gateway.runner import Kit
 from shared.gateway.service import Gateway
+from shared.health.book import HealthBook
+from shared.health.facts import FactBook
+from shared.health.telling import tell, tell_fact
+from shared.health.wiring import open_sharing
 from shared.ids import IdMaker, new_id
 from shared.limits.limiter import Limiter
 from shared.limits.scopes import ScopeBook
@@ -31,6 +39,7 @@ from shared.sealing import Sealer
 from shared.settings import Settings
 from shared.store.engine import Store, open_store
 from shared.store.keys import ensure_tenant
+from shared.telemetry.lag import LoopLag
 from shared.telemetry.log import get_logger
 from shared.telemetry.reporting import reporting
 from shared.webhooks.signature import new_secret
@@ -57,6 +66,7 @@ class Runtime:
     gateway: Gateway
     bell: Bell
     sealer: Sealer
+    lag: LoopLag
 
     @property
     def spool_dir(self) -> Path:
@@ -105,7 +115,7 @@ async def open_runtime(
     config = read_config(settings).config
     clock = SystemClock()
     async with AsyncExitStack() as opened:
-        await opened.enter_async_context(reporting(role, clock))
+        lag = await opened.enter_async_context(reporting(role, clock))
         store = await open_store(settings.database_url)
         opened.push_async_callback(store.close)
         await _check_schema(store)
@@ -113,22 +123,26 @@ async def open_runtime(
         bell = _bell(settings)
         opened.push_async_callback(bell.aclose)
         owner = owner_id(role, settings)
+        policy = config.policies.redis_down.limits
         limiter = await opened.enter_async_context(
             open_limiter(
-                settings.redis_url,
-                owner=owner,
-                policy=config.policies.redis_down.limits,
-                clock=clock,
-                processes=processes,
+                settings.redis_url, owner=owner, policy=policy, clock=clock, processes=processes
             )
         )
+        facts = FactBook(tell_fact)
+        if role != "scheduler":  # it calls no provider
+            await opened.enter_async_context(open_sharing(settings.redis_url, facts, clock))
         kit = Kit(
             catalog=Catalog(config, clock.now()),
             transport=transport,
             clock=clock,
             ids=new_id,
             admission=Admission(limiter, ScopeBook(config), clock, new_id),
+            health=HealthBook(clock, tell, facts),
+            fetcher=GuardedFetcher(config.files, clock) if config.files.enabled else None,
         )
+        cache = config.cache if role == "api" and config.cache.enabled else None
+        gateway = await opened.enter_async_context(_open_gateway(kit, cache, settings, store))
         sealer = Sealer(settings.secret_key.reveal())
         tenants = asyncio.create_task(_ensure_tenants(store, config, sealer, clock))
         opened.push_async_callback(_stopped, tenants)
@@ -141,10 +155,25 @@ async def open_runtime(
             store=store,
             limiter=limiter,
             transport=transport,
-            gateway=Gateway(kit, random.random),  # noqa: TID251 (the root hands it out)
+            gateway=gateway,
             bell=bell,
             sealer=sealer,
+            lag=lag,
         )
+
+
+@asynccontextmanager
+async def _open_gateway(
+    kit: Kit, cache: CacheConfig | None, settings: Settings, store: Store
+) -> AsyncIterator[Gateway]:
+    draw = random.random  # noqa: TID251 (the root hands it out)
+    if cache is None:
+        yield Gateway(kit, draw)
+        return
+    async with open_shelf(
+        cache, settings.cache_url, data_dir=settings.data_dir, store=store, clock=kit.clock
+    ) as shelf:
+        yield CachingGateway(kit, draw, shelf)
 
 
 async def _check_schema(store: Store) -> None:

@@ -318,14 +318,8 @@ def _degraded(found: Settings) -> tuple[str, ...]:
             "SLUICEWAY_REDIS_URL is not set: running degraded;"
             " limits count per process and workers poll for jobs"
         )
-    notes.extend(
-        f"SLUICEWAY_{name} is accepted but not used yet in this version"
-        for name, value in (
-            ("CACHE_URL", found.cache_url),
-            ("OBJECT_STORE_URL", found.object_store_url),
-        )
-        if value is not None
-    )
+    if found.object_store_url is not None:
+        notes.append("SLUICEWAY_OBJECT_STORE_URL is accepted but not used yet in this version")
     return tuple(notes)
 
 

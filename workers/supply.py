@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from shared.config.model import QueueConfig
+from shared.config.conduct import QueueConfig
 from shared.errors import StoreUnavailable
 from shared.jobs.lease import Interrupt, Reason
 from shared.jobs.run import Desk, run_job

@@ -15,8 +15,9 @@ from api.connection import while_connected
 from api.edge import Edge
 from api.in_time import in_time
 from api.request_id import REQUEST_ID
+from api.responses import DIALECT as RESPONSES
 from shared.errors import CallerError, Conflict, InvalidRequest
-from shared.gateway.parse import ENDPOINTS, named, parse_request, whole
+from shared.gateway.parse import JOB_ENDPOINTS, named, parse_request, whole
 from shared.identity import Principal
 from shared.jobs.cancel import cancel
 from shared.jobs.state import FINAL, STATES
@@ -59,6 +60,8 @@ async def create_job(
     check_json(headers)
     asked = _decoded(await read_body(request.receive, headers, edge.max_body_bytes, edge.clock))
     call = _call(edge, principal, asked)
+    if call.dialect == RESPONSES:
+        call = await edge.responses.for_later(principal.tenant_id, call)
     order = Order(
         endpoint=asked.endpoint,
         body=call.raw,
@@ -71,9 +74,7 @@ async def create_job(
             webhook_url=asked.webhook_url or text_header(headers, b"x-sluiceway-webhook"),
         ),
         tags=tags(headers),
-        user=call.head.safety_identifier
-        or call.head.user
-        or text_header(headers, b"x-sluiceway-user"),
+        user=call.user or text_header(headers, b"x-sluiceway-user"),
     )
     async with in_time(edge.clock):
         row = await edge.async_calls.accept(principal, order)
@@ -182,8 +183,10 @@ async def delete_own_job(
 
 def _call(edge: Edge, principal: Principal, asked: NewJobBody) -> InferenceRequest:
     """Return the call inside, checked as it would be on its own path."""
-    if asked.endpoint not in ENDPOINTS:
-        raise InvalidRequest(f"endpoint must be one of {', '.join(ENDPOINTS)}.", param="endpoint")
+    if asked.endpoint not in JOB_ENDPOINTS:
+        raise InvalidRequest(
+            f"endpoint must be one of {', '.join(JOB_ENDPOINTS)}.", param="endpoint"
+        )
     try:
         call = whole(parse_request(asked.endpoint, bytes(asked.body)))
         edge.gateway.check(principal, call.head.model)

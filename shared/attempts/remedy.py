@@ -1,12 +1,13 @@
 """What to do after a failed attempt. Pure."""
 
 import enum
+from collections.abc import Callable
 
 import msgspec
 
 from shared.config.model import Retry
 from shared.errors import FailureKind, UpstreamError
-from shared.routing.plan import Draw
+from shared.routing.order import Draw
 
 MAX_CHAIN_ATTEMPTS = 6
 """Calls in one chain, whatever the plan says (DESIGN 6)."""
@@ -38,12 +39,14 @@ def next_step(
     alternatives: bool,
     time_left_s: float,
     draw: Draw,
+    allowed: Callable[[], bool] = lambda: True,
 ) -> NextStep:
     """Decide by the kind of failure.
 
     `tries` counts calls to this target, `alternatives` says whether the plan has other targets.
-    A silent, malformed or refusing target is not asked again; an overloaded or limiting one only
-    when it is the last, since another may answer at once.
+    `allowed` is asked last, when nothing else speaks against a retry.
+    A silent, malformed or refusing target is not asked again, nor one that said so; an overloaded
+    or limiting one only when it is the last, since another may answer at once.
     """
     match error.kind:
         case FailureKind.CONTEXT_LENGTH | FailureKind.CONTENT_FILTER | FailureKind.REJECTED:
@@ -57,11 +60,13 @@ def next_step(
             return NextStep(remedy=Remedy.FALL_BACK)
         case FailureKind.RATE_LIMITED | FailureKind.OVERLOADED if alternatives:
             return NextStep(remedy=Remedy.FALL_BACK)
+        case _ if not error.again:
+            return NextStep(remedy=Remedy.FALL_BACK)
         case _:
             pass
     wait_s = backoff_s(tries, retry, error.retry_after_s, draw)
     too_long = wait_s > retry.max_s or wait_s + LEAST_ATTEMPT_S > time_left_s
-    if tries >= retry.max_attempts or too_long:
+    if tries >= retry.max_attempts or too_long or not allowed():
         return NextStep(remedy=Remedy.FALL_BACK)
     return NextStep(remedy=Remedy.RETRY, wait_s=wait_s)
 

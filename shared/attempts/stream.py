@@ -3,6 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
+import msgspec
+
+from shared.attempts.in_time import beginning_in_time
 from shared.attempts.whole import MAX_ANSWER_BYTES
 from shared.clock import Clock
 from shared.config.model import Timeouts
@@ -20,6 +23,9 @@ from shared.providers.exchange import (
 DRAIN_S = 0.25
 """How long the end of a finished stream may take to arrive so that its connection is kept."""
 
+FINISH_S = 1.0
+"""How long the end mark may be late once every choice has its finish reason: nothing is missing."""
+
 MAX_STREAM_BYTES = 64 * 1024 * 1024
 
 
@@ -27,7 +33,8 @@ class UpstreamStream:
     """A provider's stream that has shown content; before that it may fail without a trace.
 
     Iterating yields bytes in the served dialect and raises UpstreamError when the stream breaks.
-    After the last of them `whole` is True. Close it in any case.
+    After the last of them `whole` is True. `out_of_time`: it broke because its own time, or all
+    of the call's, was over while it flowed. Close it in any case.
     """
 
     def __init__(
@@ -36,16 +43,21 @@ class UpstreamStream:
         self.scanner: StreamScanner = exchange.scanner()
         self.first_token_s = 0.0
         self.whole = False
+        self.out_of_time = False
         self._exchange = exchange
         self._timeouts = timeouts
         self._clock = clock
         self._patience = clock.patience(self._patient_until_s)
+        transport = beginning_in_time(transport, timeouts, clock)
         self._call = transport.open(exchange.request, connect_s=timeouts.connect_s)
         self._chunks: AsyncIterator[bytes] | None = None
         self._held = b""
         self._ends_s = 0.0
         self._content_s = 0.0
         self._received_bytes = 0
+        self._finish_s: float | None = None
+        self._failure: UpstreamError | None = None
+        self._silent = False
         self._closed = False
 
     async def open(self, limit_s: float) -> None:
@@ -86,6 +98,8 @@ class UpstreamStream:
         while True:
             chunk = await anext(chunks, None)
             scan = self._scanned(chunk)
+            if scan.error is not None:
+                raise scan.error
             held.append(scan.out)
             if scan.content_events or self.whole:
                 self._held = b"".join(held)
@@ -94,8 +108,7 @@ class UpstreamStream:
     def _scanned(self, chunk: bytes | None) -> Scan:
         """Feed one chunk, or the end of the connection.
 
-        Raises:
-            UpstreamError: the stream broke, said so itself, or is larger than allowed.
+        `error` says that the stream broke, said so itself, or is larger than allowed.
         """
         if chunk is None:
             scan = self.scanner.finish()
@@ -104,14 +117,13 @@ class UpstreamStream:
             self._received_bytes += len(chunk)
             scan = self.scanner.feed(chunk)
             self.whole = scan.ended
-        error = scan.error
-        if error is None and self._received_bytes > MAX_STREAM_BYTES:
+        if scan.error is None and self._received_bytes > MAX_STREAM_BYTES:
             error = UpstreamError(
                 FailureKind.MALFORMED, f"The stream passed {MAX_STREAM_BYTES} bytes."
             )
-        if error is not None:
+            scan = msgspec.structs.replace(scan, error=error)
+        if scan.error is not None:
             self.whole = False
-            raise error
         return scan
 
     def __aiter__(self) -> "UpstreamStream":
@@ -132,24 +144,46 @@ class UpstreamStream:
         if self._held:
             held, self._held = self._held, b""
             return held
+        if self._failure is not None:
+            raise self._failure
         if self.whole or self._chunks is None:
             return None
+        if self.scanner.finished and self._finish_s is None:
+            self._expect_the_end()
         try:
             chunk = await self._patience.wait(anext(self._chunks, None))
         except TimeoutError as error:
-            stalled = self._content_s + self._timeouts.idle_s <= self._ends_s
-            reason = (
-                f"No content for {self._timeouts.idle_s:g} s."
-                if stalled
-                else "The attempt's time was over before the stream ended."
-            )
-            raise UpstreamError(FailureKind.TIMEOUT, reason) from error
+            if self._finish_s is not None:
+                self.whole = self._silent = True
+                return None
+            raise self._too_slow() from error
         scan = self._scanned(chunk)
+        if scan.error is not None:
+            if not scan.out:
+                raise scan.error
+            self._failure = scan.error  # what came before it is sound
         if scan.content_events:
             self._content_s = self._clock.monotonic()
         return scan.out
 
+    def _expect_the_end(self) -> None:
+        """Shorten the patience: only an end mark is missing, and counts that nobody may send."""
+        self._finish_s = self._clock.monotonic()
+        self._patience.end()
+        self._patience = self._clock.patience(self._patient_until_s)
+
+    def _too_slow(self) -> UpstreamError:
+        self.out_of_time = self._content_s + self._timeouts.idle_s > self._ends_s
+        reason = (
+            "The attempt's time was over before the stream ended."
+            if self.out_of_time
+            else f"No content for {self._timeouts.idle_s:g} s."
+        )
+        return UpstreamError(FailureKind.TIMEOUT, reason)
+
     def _patient_until_s(self) -> float:
+        if self._finish_s is not None:
+            return min(self._finish_s + FINISH_S, self._ends_s)
         return min(self._content_s + self._timeouts.idle_s, self._ends_s)
 
     async def aclose(self) -> None:
@@ -162,7 +196,7 @@ class UpstreamStream:
         self._closed = True
         self._patience.end()
         try:
-            if self.whole and self._chunks is not None:
+            if self.whole and not self._silent and self._chunks is not None:
                 await self._drain(self._chunks)
         finally:
             await self._call.__aexit__(None, None, None)

@@ -1,9 +1,21 @@
-"""One call for a whole answer."""
+"""One attempt for a whole answer: one call, or the several that its question is asked in."""
 
+import asyncio
+from collections.abc import Sequence
+
+from shared.attempts.in_time import beginning_in_time
 from shared.clock import Clock
 from shared.config.model import Timeouts
 from shared.errors import FailureKind, UpstreamError
-from shared.providers.exchange import SUCCESS, Exchange, HttpResponse, Reply, Transport
+from shared.providers.exchange import (
+    SUCCESS,
+    Exchange,
+    HttpRequest,
+    HttpResponse,
+    Reply,
+    Transport,
+)
+from shared.providers.fanned import MOST_AT_ONCE, FannedExchange
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Ceiling of one whole answer; embeddings of a large batch come to some 20 MB."""
@@ -15,24 +27,65 @@ async def call_whole(
     """Send, read to the end, and turn it into the served dialect.
 
     Raises:
-        UpstreamError: whatever went wrong; TIMEOUT after `attempt_s` or `limit_s` seconds.
+        UpstreamError: whatever went wrong; TIMEOUT after `attempt_s` or `limit_s` seconds, or when
+            no answer began within `first_byte_s`.
     """
+    transport = beginning_in_time(transport, timeouts, clock)
     allowed_s = min(timeouts.attempt_s, limit_s)
     connect_s = min(timeouts.connect_s, allowed_s)
+    fanned = exchange if isinstance(exchange, FannedExchange) else None
     try:
-        async with (
-            clock.timeout(allowed_s),
-            transport.open(exchange.request, connect_s=connect_s) as response,
-        ):
-            answer = HttpResponse(
-                status=response.status,
-                headers=response.headers,
-                body=await response.read(MAX_ANSWER_BYTES),
-            )
+        async with clock.timeout(allowed_s):
+            if fanned is None:
+                answers = [await _ask(exchange.request, transport, connect_s)]
+            else:
+                answers = await _ask_all(exchange, fanned.requests, transport, connect_s)
     except TimeoutError as error:
         raise UpstreamError(
             FailureKind.TIMEOUT, f"No whole answer within {allowed_s:g} s."
         ) from error
-    if answer.status in SUCCESS:
-        return exchange.read(answer)
-    raise exchange.error_of(answer)
+    if fanned is not None:
+        return fanned.read_all(answers)
+    if answers[0].status in SUCCESS:
+        return exchange.read(answers[0])
+    raise exchange.error_of(answers[0])
+
+
+async def _ask(request: HttpRequest, transport: Transport, connect_s: float) -> HttpResponse:
+    async with transport.open(request, connect_s=connect_s) as response:
+        return HttpResponse(
+            status=response.status,
+            headers=response.headers,
+            body=await response.read(MAX_ANSWER_BYTES),
+        )
+
+
+async def _ask_all(
+    exchange: Exchange, requests: Sequence[HttpRequest], transport: Transport, connect_s: float
+) -> list[HttpResponse]:
+    """Return the answers of all parts, in order; the first failure cancels the other calls.
+
+    Raises:
+        UpstreamError: that failure; `billed` when other parts had been answered by then.
+    """
+    slots = asyncio.Semaphore(MOST_AT_ONCE)
+    answered = 0
+
+    async def ask(request: HttpRequest) -> HttpResponse:
+        nonlocal answered
+        async with slots:
+            answer = await _ask(request, transport, connect_s)
+        if answer.status not in SUCCESS:
+            raise exchange.error_of(answer)
+        answered += 1
+        return answer
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(ask(request)) for request in requests]
+    except BaseExceptionGroup as failures:
+        error = failures.exceptions[0]
+        if isinstance(error, UpstreamError):
+            error.billed = answered > 0
+        raise error from None
+    return [task.result() for task in tasks]

@@ -78,7 +78,9 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One question.
 
     `extra` keeps fields that have no word here, for providers that know them; they are words of
-    `dialect`, the caller's.
+    `dialect`, the caller's. `lost` names those that no provider but the dialect's own could follow.
+    `echo` is what the answer repeats of its question. `functions`: the caller knows only OpenAI's
+    old words for tools, and reads a call in them alone.
     """
 
     model: str
@@ -96,3 +98,6 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     include_usage: bool = False
     dialect: str = "openai"
     extra: Mapping[str, object] = {}
+    lost: tuple[str, ...] = ()
+    echo: Mapping[str, object] = {}
+    functions: bool = False

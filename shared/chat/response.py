@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from shared.chat.message import Reasoning, ToolCall
+from shared.chat.message import ImagePart, Reasoning, ToolCall
 from shared.chat.usage import Usage
 
 
@@ -23,6 +23,7 @@ class ChatChoice(msgspec.Struct, frozen=True, kw_only=True):
     """One answer. Texts are None when there is none, empty when the model said nothing.
 
     `stop_sequence` is the one that ended it. `annotations` and `logprobs` are in OpenAI's words.
+    `images` are those the model made, as data URLs.
     """
 
     index: int = 0
@@ -34,11 +35,13 @@ class ChatChoice(msgspec.Struct, frozen=True, kw_only=True):
     stop_sequence: str | None = None
     annotations: tuple[Mapping[str, object], ...] = ()
     logprobs: tuple[Mapping[str, object], ...] = ()
+    images: tuple[ImagePart, ...] = ()
 
 
 class ChatResponse(msgspec.Struct, frozen=True, kw_only=True):
     """A whole answer. `created_s` is epoch seconds, 0 when the provider does not say.
 
+    `billed` are the counts it charges, where they are not those of `usage`.
     `extra` is what a provider tells besides, in its own words: safety ratings, grounding, traces.
     """
 
@@ -47,6 +50,7 @@ class ChatResponse(msgspec.Struct, frozen=True, kw_only=True):
     created_s: int = 0
     choices: tuple[ChatChoice, ...] = ()
     usage: Usage | None = None
+    billed: Usage | None = None
     extra: Mapping[str, object] = {}
 
 
@@ -94,7 +98,9 @@ class ChatDelta(msgspec.Struct, frozen=True, kw_only=True):
     stop_sequence: str | None = None
     annotations: tuple[Mapping[str, object], ...] = ()
     logprobs: tuple[Mapping[str, object], ...] = ()
+    images: tuple[ImagePart, ...] = ()
     usage: Usage | None = None
+    billed: Usage | None = None
     id: str | None = None
     model: str | None = None
     created_s: int | None = None
@@ -103,7 +109,7 @@ class ChatDelta(msgspec.Struct, frozen=True, kw_only=True):
 
 def fold(deltas: Iterable[ChatDelta]) -> ChatResponse:
     """Return the whole answer that the deltas of one stream make up."""
-    folding = _Folding()
+    folding = Folding()
     for delta in deltas:
         folding.add(delta)
     return folding.result()
@@ -167,6 +173,7 @@ class _Choice:
         self.stop_sequence: str | None = None
         self.annotations: list[Mapping[str, object]] = []
         self.logprobs: list[Mapping[str, object]] = []
+        self.images: list[ImagePart] = []
 
     def add(self, delta: ChatDelta) -> None:
         for name in ("text", "refusal"):
@@ -181,6 +188,7 @@ class _Choice:
         self.stop_sequence = delta.stop_sequence or self.stop_sequence
         self.annotations += delta.annotations
         self.logprobs += delta.logprobs
+        self.images += delta.images
 
     def result(self, index: int) -> ChatChoice:
         texts = {name: "".join(pieces) for name, pieces in self.texts.items()}
@@ -194,37 +202,47 @@ class _Choice:
             stop_sequence=self.stop_sequence,
             annotations=tuple(self.annotations),
             logprobs=tuple(self.logprobs),
+            images=tuple(self.images),
         )
 
 
-class _Folding:
+class Folding:
+    """A whole answer in the making; `result` may be asked at any time."""
+
     def __init__(self) -> None:
         self.choices: dict[int, _Choice] = {}
         self.usage: Usage | None = None
+        self.billed: Usage | None = None
         self.id = self.model = ""
         self.created_s = 0
         self.extra: dict[str, object] = {}
 
     def add(self, delta: ChatDelta) -> None:
+        """Take the next delta."""
         self.id = self.id or delta.id or ""
         self.model = self.model or delta.model or ""
         self.created_s = self.created_s or delta.created_s or 0
         self.usage = delta.usage or self.usage
+        self.billed = delta.billed or self.billed
         self.extra.update(delta.extra or {})
         if _says_something(delta):
             self.choices.setdefault(delta.choice, _Choice()).add(delta)
 
     def result(self) -> ChatResponse:
+        """Return what the deltas so far make up."""
         return ChatResponse(
             id=self.id,
             model=self.model,
             created_s=self.created_s,
             choices=tuple(self.choices[index].result(index) for index in sorted(self.choices)),
             usage=self.usage,
+            billed=self.billed,
             extra=self.extra,
         )
 
 
 def _says_something(delta: ChatDelta) -> bool:
     said = (delta.text, delta.reasoning, delta.refusal, delta.tool, delta.finish)
-    return any(part is not None for part in said) or bool(delta.annotations or delta.logprobs)
+    return any(part is not None for part in said) or bool(
+        delta.annotations or delta.logprobs or delta.images
+    )

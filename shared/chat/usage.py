@@ -15,6 +15,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     reasoning; `cache_write_1h_tokens` are those of the cache writes that are kept for an hour.
     `estimated` marks counts we made up because the provider sent none. `service_tier` is the one
     the provider says it used; `reported_nanousd` is the cost by its own account.
+    `input_characters` and `input_audio_ms` (milliseconds) are what speech and its transcription are
+    sold by where no tokens are counted.
     """
 
     input_tokens: int = 0
@@ -25,6 +27,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: int = 0
     input_audio_tokens: int = 0
     output_audio_tokens: int = 0
+    input_image_tokens: int = 0
+    output_image_tokens: int = 0
+    input_characters: int = 0
+    input_audio_ms: int = 0
     estimated: bool = False
     service_tier: str | None = None
     reported_nanousd: int | None = None
@@ -44,5 +50,6 @@ def bounded(usage: Usage) -> Usage:
     return msgspec.structs.replace(usage, **cut)
 
 
-_COUNTS = tuple(name for name in Usage.__struct_fields__ if name.endswith("_tokens"))
+_UNITS = ("_tokens", "_characters", "_ms")
+_COUNTS = tuple(name for name in Usage.__struct_fields__ if name.endswith(_UNITS))
 _counts = attrgetter(*_COUNTS)

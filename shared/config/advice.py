@@ -28,7 +28,8 @@ def _keyless(config: Config, kinds: Kinds) -> Iterator[str]:
 
 def _has_key(provider: ProviderConfig) -> bool:
     given = {header.lower() for header in provider.headers}
-    return bool(provider.api_key or provider.api_keys or given & _KEY_HEADERS)
+    in_the_cloud = provider.project is not None  # its credentials come from the machine
+    return bool(provider.api_key or provider.api_keys or given & _KEY_HEADERS or in_the_cloud)
 
 
 def _short_keys(config: Config) -> Iterator[str]:

@@ -1,10 +1,15 @@
-"""The sections of the config file on how the processes behave: server, logs, policies, cache."""
+"""The sections of the file on how the processes behave: server, logs, policies, cache, queue."""
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from shared.config.section import Network, Positive, Seconds, SecretText, SecretUrl, Section
+
+JobClass = Literal["interactive", "default", "batch"]
+CLASS_WEIGHTS: dict[JobClass, int] = {"interactive": 8, "default": 3, "batch": 1}
+"""The share of each job class; one that the file leaves out keeps its own."""
 
 
 class CacheConfig(Section, frozen=True, kw_only=True):
@@ -15,7 +20,31 @@ class CacheConfig(Section, frozen=True, kw_only=True):
     ttl_s: Seconds = 3600.0
     """How long."""
     max_entries: Positive = 10_000
-    """How many."""
+    """How many; in memory, of each process."""
+    max_mb: Positive = 64
+    """How much they may take; in memory, of each process."""
+    max_entry_kb: Positive = 1024
+    """The largest answer that is kept."""
+    requests: Literal["deterministic", "all"] = "deterministic"
+    """Which are looked up: those whose answer hardly changes (`temperature` 0, or a `seed`), or
+    `all`."""
+    across_tenants: bool = False
+    """Whether a tenant may be given what another has asked."""
+
+
+class QueueConfig(Section, frozen=True, kw_only=True):
+    """Jobs: shares of the classes, lease lengths, polling, slots of one worker process."""
+
+    max_queued_per_tenant: Positive = 100_000
+    """Open jobs of one tenant; beyond it `queue_full`."""
+    classes: dict[JobClass, Positive] = msgspec.field(default_factory=lambda: dict(CLASS_WEIGHTS))
+    """The share of each class when all have jobs waiting. A class left out keeps its default."""
+    lease_s: Seconds = 30.0
+    """How long a worker owns a job without renewing. A dead worker's jobs start again after it."""
+    heartbeat_s: Seconds = 10.0
+    """How often leases are renewed; less than `lease_s`."""
+    poll_s: Seconds = 1.0
+    """How often a worker with free slots looks for jobs by itself."""
 
 
 class RedisDownPolicy(Section, frozen=True, kw_only=True):
@@ -72,6 +101,13 @@ class ServerConfig(Section, frozen=True, kw_only=True):
 
     max_body_mb: Positive = 20
     """The largest request body; beyond it `request_too_large`."""
+    max_in_flight: Positive = 10_000
+    """Inference calls that one process has open at a time; beyond it `overloaded`. Calls that say
+    `X-Sluiceway-Priority: default` are refused at 85 % of it, `batch` at 60 %; open files bound it,
+    too."""
+    max_lag_s: Seconds = 1.0
+    """How late its event loop may be; beyond it calls are `overloaded`, too: `default` at 60 % of
+    it, `batch` at 30 %."""
     cors: tuple[str, ...] = ()
     """Origins that browsers may call from."""
     trusted_proxies: tuple[Network, ...] = ()
@@ -83,6 +119,21 @@ class ServerConfig(Section, frozen=True, kw_only=True):
 class WebhooksConfig(Section, frozen=True, kw_only=True):
     """Networks (CIDR) that webhooks may reach although they are not global."""
 
+    allow_networks: tuple[Network, ...] = ()
+    """Networks that are not public and may be reached all the same, such as `10.20.0.0/16`."""
+
+
+class FilesConfig(Section, frozen=True, kw_only=True):
+    """Pictures and documents at URLs, fetched for providers that cannot do it themselves."""
+
+    enabled: bool = True
+    """Whether any is fetched. Without it such requests are refused where the provider cannot."""
+    max_mb: Positive = 20
+    """The size of all files of one request together."""
+    max_count: Positive = 20
+    """How many URLs one request may name."""
+    timeout_s: Seconds = 10.0
+    """For each of them, redirects included."""
     allow_networks: tuple[Network, ...] = ()
     """Networks that are not public and may be reached all the same, such as `10.20.0.0/16`."""
 

@@ -7,13 +7,14 @@ import msgspec
 
 from shared.config.advice import advice
 from shared.config.checks import check
+from shared.config.conduct import CLASS_WEIGHTS, QueueConfig
 from shared.config.convert import Converter
 from shared.config.defaults import with_defaults
 from shared.config.expand import expand
 from shared.config.files import read_files
 from shared.config.kinds import Kinds
 from shared.config.mistakes import ConfigError, Mistakes, joined
-from shared.config.model import CLASS_WEIGHTS, Config, QueueConfig
+from shared.config.model import Config
 from shared.config.prune import without_disabled
 from shared.config.source import Branch, Items, Leaf, Node, parse_yaml
 

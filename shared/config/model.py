@@ -8,14 +8,15 @@ what it means: to readers here, in editors (`sluiceway config-schema`) and on th
 
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
 from shared.config.conduct import (
     Alerts,
     CacheConfig,
+    FilesConfig,
     LoggingConfig,
     Policies,
+    QueueConfig,
     ServerConfig,
     WebhooksConfig,
 )
@@ -39,8 +40,9 @@ from shared.config.section import (
 Strategy = Literal[
     "priority", "weighted", "round_robin", "least_latency", "least_cost", "least_busy"
 ]
+Sticky = Literal["off", "session", "prompt_cache"]
+StreamRecovery = Literal["off", "continue", "restart"]
 Window = Literal["hour", "day", "week", "month", "30d"]
-JobClass = Literal["interactive", "default", "batch"]
 Scope = Literal["provider_models"]
 """What a key may do beyond the routes: address `provider/model` directly."""
 FailureName = Literal[
@@ -55,8 +57,6 @@ FailureName = Literal[
     "content_filter",
 ]
 """The kinds of failure that `on_failure` can send elsewhere."""
-CLASS_WEIGHTS: dict[JobClass, int] = {"interactive": 8, "default": 3, "batch": 1}
-"""The share of each job class; one that the file leaves out keeps its own."""
 
 
 class NamedKey(Section, frozen=True, kw_only=True):
@@ -89,9 +89,12 @@ class ProviderConfig(Section, frozen=True, kw_only=True):
     region: str | None = None
     """Cloud region."""
     project: str | None = None
-    """Cloud project."""
+    """Google Cloud project. With it a `gemini` is called on Vertex AI, by Google's application
+    default credentials where it has no key."""
     location: str | None = None
-    """Cloud location."""
+    """Google Cloud location, such as `europe-west4`. None is `global`."""
+    profile: str | None = None
+    """Profile of the AWS configuration files, for `bedrock`. None: the credential chain's own."""
     api_version: str | None = None
     """Version of the vendor's API, where it wants one."""
     headers: Headers = {}
@@ -176,6 +179,9 @@ class TargetConfig(Section, frozen=True, kw_only=True):
     """A name under `providers`."""
     model: str
     """The model as that provider calls it. A `*` takes what the route's `*` stood for."""
+    base_model: str | None = None
+    """What the model is, where its name does not tell: an Azure deployment's. For its price, and
+    for what it can be asked."""
     weight: Positive = 1
     """Its share under `weighted`, 1 or more."""
     limits: Limits | None = None
@@ -189,7 +195,10 @@ class TargetConfig(Section, frozen=True, kw_only=True):
     headers: Headers = {}
     """Headers added to calls to this target. Never shown."""
     capabilities: dict[str, bool] = {}
-    """What the model can do, by name: true or false."""
+    """What the model can do, by name: true or false. The name of a body field says whether it is
+    sent, before what is known of the vendor. `system_anywhere`: it takes system messages after the
+    first. Both are consulted for providers of OpenAI's dialect. `prefill`: it goes on from a last
+    message of the assistant's, which `stream_recovery: continue` makes use of; known of Claude."""
 
 
 class Timeouts(Section, frozen=True, kw_only=True):
@@ -203,6 +212,8 @@ class Timeouts(Section, frozen=True, kw_only=True):
     """Streams: between two pieces of content. Pings do not count."""
     attempt_s: Seconds = 600.0
     """One call to one target."""
+    first_byte_s: Seconds | None = None
+    """Until an answer begins; a whole one does when it is done. None: `attempt_s` bounds it."""
     total_s: Seconds = 600.0
     """The whole chain. `X-Sluiceway-Timeout` can shorten it."""
 
@@ -217,6 +228,9 @@ class Retry(Section, frozen=True, kw_only=True):
     """The first wait; each later one is twice as long, with jitter."""
     max_s: Annotated[float, Meta(ge=0)] = 8.0
     """The longest wait, at least `base_s`."""
+    share: Annotated[float, Meta(ge=0)] = 0.2
+    """How many calls may be made again, as a share of the route's requests of the last ten seconds;
+    three a second always may. Going on to another target that is fit is never refused."""
 
 
 class Breaker(Section, frozen=True, kw_only=True):
@@ -230,6 +244,21 @@ class Breaker(Section, frozen=True, kw_only=True):
     """How long it stays open."""
     half_open_probes: Positive = 1
     """Calls let through to find out whether it is back."""
+    limited_s: Annotated[float, Meta(ge=0)] = 120.0
+    """The longest that a target goes last that named a time for its next call. 0: never."""
+    parked_s: Annotated[float, Meta(ge=0)] = 60.0
+    """How long a credential goes last that was refused or is out of money. 0: it never does."""
+    probe_s: Seconds | None = None
+    """Ask a target that nobody asked for so long for one token, at its price. None: never."""
+
+
+class Hedge(Section, frozen=True, kw_only=True):
+    """When a second target is asked beside the first; both are paid for."""
+
+    enabled: bool = False
+    """Whether the next target is asked too when the first is slow; the first answer wins."""
+    after_s: Seconds | None = None
+    """How long the first has for itself. None: what 95 of 100 of the route's calls took of late."""
 
 
 class RouteConfig(Section, frozen=True, kw_only=True):
@@ -243,6 +272,9 @@ class RouteConfig(Section, frozen=True, kw_only=True):
     strategy: Strategy = "priority"
     """`priority` tries targets in the file's order, `weighted` spreads by weight, `round_robin`
     takes turns; also `least_latency`, `least_cost`, `least_busy`."""
+    sticky: Sticky = "off"
+    """What keeps to one target while it is fit: `session` (`X-Sluiceway-Session`, else the user),
+    `prompt_cache` (`prompt_cache_key`, else the session), or nothing (`off`)."""
     targets: Annotated[tuple[TargetConfig, ...], Meta(min_length=1)]
     """The provider models that may serve it, at least one."""
     fallbacks: tuple[str, ...] = ()
@@ -258,8 +290,12 @@ class RouteConfig(Section, frozen=True, kw_only=True):
     """How a target is tried again."""
     breaker: Breaker = Breaker()
     """When a failing target is left alone."""
-    stream_recovery: Literal["off", "continue", "restart"] = "off"
-    """What follows a cut stream: `off` an error event, `continue` or `restart` another target."""
+    hedge: Hedge = Hedge()
+    """Asking a second target beside a slow one."""
+    stream_recovery: StreamRecovery = "off"
+    """What follows a cut stream of chat completions or messages: `off` an error event; `restart`
+    asks the next target afresh and goes on after what was told, when it tells the same; `continue`
+    lets it go on from there where it can."""
     price: Price | None = None
     """The price of all its targets, before the built-in list."""
     limits: Limits | None = None
@@ -285,6 +321,9 @@ class KeyConfig(Section, frozen=True, kw_only=True):
     scopes: tuple[Scope, ...] = ()
     """What it may do besides: `provider_models` lets it ask for `provider/model` without a route.
     """
+    models: tuple[str, ...] = ()
+    """The only models it may ask for and sees in `/v1/models`: names of routes, or beginnings such
+    as `openai/*`. Empty: all."""
     limits: Limits | None = None
     """Limits of this key."""
     budgets: tuple[Budget, ...] = ()
@@ -318,21 +357,6 @@ class TenantConfig(Section, frozen=True, kw_only=True):
     """
 
 
-class QueueConfig(Section, frozen=True, kw_only=True):
-    """Jobs: shares of the classes, lease lengths, polling, slots of one worker process."""
-
-    max_queued_per_tenant: Positive = 100_000
-    """Open jobs of one tenant; beyond it `queue_full`."""
-    classes: dict[JobClass, Positive] = msgspec.field(default_factory=lambda: dict(CLASS_WEIGHTS))
-    """The share of each class when all have jobs waiting. A class left out keeps its default."""
-    lease_s: Seconds = 30.0
-    """How long a worker owns a job without renewing. A dead worker's jobs start again after it."""
-    heartbeat_s: Seconds = 10.0
-    """How often leases are renewed; less than `lease_s`."""
-    poll_s: Seconds = 1.0
-    """How often a worker with free slots looks for jobs by itself."""
-
-
 class Config(Section, frozen=True, kw_only=True):
     """The whole file, checked; references between sections hold."""
 
@@ -358,6 +382,8 @@ class Config(Section, frozen=True, kw_only=True):
     """The HTTP edge."""
     webhooks: WebhooksConfig = WebhooksConfig()
     """Where webhooks may go."""
+    files: FilesConfig = FilesConfig()
+    """Fetching pictures and documents by URL for providers that cannot."""
     alerts: Alerts = Alerts()
     """Where budget alerts go."""
     defaults: dict[str, object] = {}

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from shared.config.model import Breaker, Config, Limits, RouteConfig
+from shared.config.model import Config, RouteConfig
 
 Places = Iterator[str]
 """The paths at which a file uses a feature."""
 
-_STRATEGIES = frozenset({"priority", "weighted", "round_robin"})
+_OWN_DIALECTS = frozenset({"anthropic", "bedrock", "cohere", "gemini", "mock", "ollama"})
+"""Kinds whose bodies are not fitted field by field, as those of OpenAI's dialect are."""
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,13 +39,6 @@ def _listed(places: list[str], most: int = 3) -> str:
     return ", ".join(places[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def _target_limits(config: Config) -> Places:
-    for route in config.routes:
-        for number, target in enumerate(route.targets):
-            if target.limits is not None and target.limits != Limits():
-                yield f'routes["{route.model}"].targets[{number}].limits'
-
-
 def _budgets(config: Config) -> Places:
     for route in config.routes:
         if route.budgets:
@@ -68,7 +62,9 @@ def _routes_with(field: str, uses: Callable[[RouteConfig], bool]) -> Callable[[C
 def _capabilities(config: Config) -> Places:
     for route in config.routes:
         for number, target in enumerate(route.targets):
-            if target.capabilities:
+            provider = config.providers.get(target.provider)
+            unread = target.capabilities.keys() - {"prefill"}
+            if unread and provider is not None and provider.kind in _OWN_DIALECTS:
                 yield f'routes["{route.model}"].targets[{number}].capabilities'
 
 
@@ -79,7 +75,6 @@ def _alerts(config: Config) -> Places:
 
 
 GAPS: tuple[Gap, ...] = (
-    Gap(feature="limits of a target", effect="it is not limited", places=_target_limits),
     Gap(
         feature="budgets of routes, of users and at the top level",
         effect="costs are recorded, nothing is refused",
@@ -87,36 +82,15 @@ GAPS: tuple[Gap, ...] = (
     ),
     Gap(feature="alerts", effect="none is sent", places=_alerts),
     Gap(
-        feature="the response cache",
-        effect="every call reaches a provider",
-        places=lambda config: iter(["cache.enabled"] if config.cache.enabled else []),
-    ),
-    Gap(
-        feature="this strategy",
-        effect="targets are tried in the file's order",
-        places=_routes_with("strategy", lambda route: route.strategy not in _STRATEGIES),
-    ),
-    Gap(
-        feature="the breaker",
-        effect="failing targets are tried on every call",
-        places=_routes_with("breaker", lambda route: route.breaker != Breaker()),
-    ),
-    Gap(
-        feature="stream recovery",
-        effect="a cut stream ends in an error event",
-        places=_routes_with("stream_recovery", lambda route: route.stream_recovery != "off"),
-    ),
-    Gap(
-        feature="refusing unsupported parameters",
-        effect="they are passed on or dropped",
-        places=_routes_with("unsupported", lambda route: route.unsupported != "drop"),
-    ),
-    Gap(
         feature="rules for unknown prices",
         effect="the cost is null",
         places=_routes_with("unknown_price", lambda route: route.unknown_price != "null"),
     ),
-    Gap(feature="declared capabilities", effect="they are not consulted", places=_capabilities),
+    Gap(
+        feature="declared capabilities of providers with a dialect of their own",
+        effect="they are not consulted",
+        places=_capabilities,
+    ),
     Gap(
         feature="trusted proxies",
         effect="forwarded addresses are ignored",

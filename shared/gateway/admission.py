@@ -12,11 +12,15 @@ from shared.ids import IdMaker
 from shared.ledger.cost import worst_cost_of
 from shared.ledger.estimate import worst_case
 from shared.ledger.holds import Hold, Holds
-from shared.limits.limiter import Limiter, Standing, Taken
+from shared.limits.limiter import Limiter, Scope, Standing, Taken
 from shared.limits.scopes import ScopeBook
 from shared.providers.request import InferenceRequest
 from shared.routing.plan import Plan, Step
-from shared.telemetry.tally import observe_budget_refusal, observe_limit_refusal
+from shared.telemetry.tally import (
+    observe_budget_refusal,
+    observe_full_target,
+    observe_limit_refusal,
+)
 
 SLOT_SLACK_S = 5.0
 """A slot outlives its call's deadline by this, so that it never ends before the call does."""
@@ -76,7 +80,7 @@ class Ticket:
     `standing` is what is left of the caller's limits, None where there are none.
     """
 
-    __slots__ = ("_limiter", "_taken", "_used_tokens", "estimates", "hold", "standing")
+    __slots__ = ("_asked", "_limiter", "_taken", "_used_tokens", "estimates", "hold", "standing")
 
     def __init__(
         self, estimates: Estimates, limiter: Limiter, taken: Taken | None, hold: Hold | None
@@ -87,9 +91,11 @@ class Ticket:
         self._limiter = limiter
         self._taken = taken
         self._used_tokens = 0
+        self._asked = False
 
     def spend(self, usage: Usage, cost_nanousd: int | None) -> None:
         """Count an attempt that has ended. Never fails."""
+        self._asked = True
         self._used_tokens += usage.input_tokens + usage.output_tokens
         if self.hold is not None and cost_nanousd:
             self.hold.spend(cost_nanousd)
@@ -97,13 +103,35 @@ class Ticket:
     def close(self) -> None:
         """End the call: free its slot, settle its tokens, let the rest of its hold go.
 
-        A second time changes nothing. Never waits, never fails.
+        A call that came to no attempt has cost its caller nothing, not even the request. A second
+        time changes nothing. Never waits, never fails.
         """
         taken, self._taken = self._taken, None
-        if taken is not None:
+        if taken is not None and self._asked:
             self._limiter.give_back(taken, used_tokens=self._used_tokens)
+        elif taken is not None:
+            self._limiter.undo(taken)
         if self.hold is not None:
             self.hold.release()
+
+
+class Room:
+    """What one attempt has taken of its target's limits."""
+
+    __slots__ = ("_limiter", "_taken")
+
+    def __init__(self, limiter: Limiter, taken: Taken) -> None:
+        self._limiter = limiter
+        self._taken = taken
+
+    def settle(self, usage: Usage) -> None:
+        """End the attempt: free its slot, correct its tokens to those it used. Never fails."""
+        used_tokens = usage.input_tokens + usage.output_tokens
+        self._limiter.give_back(self._taken, used_tokens=used_tokens)
+
+    def leave(self) -> None:
+        """End it as if it had never been, for the target was not asked. Never fails."""
+        self._limiter.undo(self._taken)
 
 
 class Admission:
@@ -158,3 +186,24 @@ class Admission:
                 self._limiter.undo(taken)
             raise
         return Ticket(estimates, self._limiter, taken, hold)
+
+    async def enter(self, step: Step, limits: Scope, estimates: Estimates, left_s: float) -> Room:
+        """Take one attempt's share of its target's limits. Settle or leave the room it gives.
+
+        `left_s` are the seconds that the attempt may last.
+
+        Raises:
+            RateLimitExceeded: the target has as much as it may.
+            Overloaded: Redis is away and the policy is to refuse.
+        """
+        try:
+            taken = await self._limiter.take(
+                (limits,),
+                tokens=estimates.most_tokens((step,)),
+                slot=self._ids("slot"),
+                slot_s=left_s + SLOT_SLACK_S,
+            )
+        except RateLimitExceeded:
+            observe_full_target(step.target.provider)
+            raise
+        return Room(self._limiter, taken)

@@ -2,12 +2,26 @@
 
 from shared.chat.usage import Usage, bounded
 from shared.clock import Clock
-from shared.errors import CHAIN_CODES, FailedAttempt, GatewayError, UpstreamError
-from shared.gateway.admission import Ticket
+from shared.errors import CHAIN_CODES, FailedAttempt, FailureKind, GatewayError, UpstreamError
+from shared.gateway.admission import Room, Ticket
+from shared.health.book import HealthBook
+from shared.health.breaker import Verdict
 from shared.ledger.books import Books, Charge, Opening, Outcome
 from shared.ledger.cost import cost_of
 from shared.ledger.prices import CompiledPrice
+from shared.routing.plan import Step
 from shared.telemetry.tally import observe_attempt, observe_cost
+
+_FAULTS = frozenset(
+    {
+        FailureKind.OVERLOADED,
+        FailureKind.SERVER_ERROR,
+        FailureKind.TIMEOUT,
+        FailureKind.CONNECTION,
+        FailureKind.MALFORMED,
+        FailureKind.CREDENTIAL,
+    }
+)
 
 
 class Attempt:
@@ -20,6 +34,9 @@ class Attempt:
         books: Books,
         price: CompiledPrice | None,
         ticket: Ticket,
+        health: HealthBook,
+        step: Step,
+        room: Room | None = None,
     ) -> None:
         self.opening = opening
         self.cost_nanousd: int | None = None
@@ -27,8 +44,12 @@ class Attempt:
         self._books = books
         self._price = price
         self._ticket = ticket
+        self._room = room
         self._started_s = clock.monotonic()
         self._closed = False
+        self._health = health
+        self._target = step.target
+        health.begin(step.target, step.breaker)
 
     def close(
         self,
@@ -62,6 +83,18 @@ class Attempt:
                 )
             )
             self._ticket.spend(usage, self.cost_nanousd)
+            if self._room is not None and upstream is not None and not upstream.sent:
+                self._room.leave()
+            elif self._room is not None:
+                self._room.settle(usage)
+            if upstream is not None and upstream.sent:
+                self._health.learn(self._target, upstream)
+            self._health.end(
+                self._target,
+                verdict_of(outcome, upstream),
+                elapsed_s if first_token_s is None else first_token_s,
+                None if upstream is None else upstream.kind.value,
+            )
             observe_attempt(self.opening.provider, outcome.value, code, elapsed_s, usage)
             observe_cost(self.opening.provider, self.cost_nanousd)
         return FailedAttempt(
@@ -74,6 +107,16 @@ class Attempt:
             duration_ms=round(elapsed_s * 1000),
             message=None if error is None else error.message,
         )
+
+
+def verdict_of(outcome: Outcome, error: UpstreamError | None) -> Verdict:
+    """Return what an attempt says of its target; what its caller did or asked says nothing.
+
+    Nor does a limit that was reached: that is a fact with an end, not a fault.
+    """
+    if outcome is Outcome.SUCCEEDED:
+        return Verdict.GOOD
+    return Verdict.BAD if error is not None and error.kind in _FAULTS else Verdict.SILENT
 
 
 def _status_of(outcome: Outcome, upstream: UpstreamError | None) -> int | None:

@@ -19,17 +19,31 @@ PRICES_KEPT = 1_000
 
 
 class Provider:
-    """One configured provider with its adapter; holds secrets, so it is no Struct with a repr."""
+    """One configured provider with its adapter; holds secrets, so it is no Struct with a repr.
+
+    `authorizer` obtains its credentials where the config does not hold them. `prepares` says that
+    calls may have to wait for something before they are made: credentials, or files at URLs.
+    """
 
     def __init__(self, config: ProviderConfig, adapter: Adapter) -> None:
         self.config = config
         self.adapter = adapter
+        self.authorizer = adapter.authorizer(config)
+        fetches = type(adapter).fetches is not Adapter.fetches
+        self.prepares = fetches or self.authorizer is not None
 
-    def exchange(self, request: InferenceRequest, target: Target) -> Exchange:
-        """Return one attempt's conversation, with the target's credential in its headers."""
-        return self.adapter.exchange(self.config, self._secret(target), request, target)
+    def exchange(
+        self, request: InferenceRequest, target: Target, obtained: str | None = None
+    ) -> Exchange:
+        """Return one attempt's conversation, with the target's credential in its headers.
 
-    def _secret(self, target: Target) -> str | None:
+        `obtained` is the authorizer's and goes before the config's.
+        """
+        secret = self.secret(target) if obtained is None else obtained
+        return self.adapter.exchange(self.config, secret, request, target)
+
+    def secret(self, target: Target) -> str | None:
+        """Return the credential that the config has for the target."""
         for named in self.config.api_keys:
             if named.name == target.credential:
                 return named.key
@@ -54,7 +68,7 @@ class Catalog:
 
     def price(self, target: Target, override: Price | None) -> CompiledPrice | None:
         """Return what the target costs; `override` is the config's own price for it."""
-        return self._price(target.provider, target.model, override)
+        return self._price(target.provider, target.known_as, override)
 
     def _compiled(self, provider: str, model: str, override: Price | None) -> CompiledPrice | None:
         config = self.providers[provider].config

@@ -9,6 +9,7 @@ from shared.errors import (
     GatewayError,
     ModelNotFound,
     RateLimitExceeded,
+    StreamInterrupted,
     UpstreamError,
 )
 
@@ -44,8 +45,10 @@ _TYPES = {
 
 def kept(error: GatewayError) -> UpstreamError | None:
     """Return the provider's refusal that is to be shown as it came, if that is what it is."""
-    if isinstance(error, ChainFailed) and error.error is not None and error.error.kind in _KEPT:
-        return error.error
+    if isinstance(error, ChainFailed | StreamInterrupted):
+        refusal = error.error
+        if refusal is not None and refusal.kind in _KEPT:
+            return refusal
     return None
 
 
@@ -63,6 +66,7 @@ def failure_of(error: GatewayError) -> dict[str, object]:
     if (refusal := kept(error)) is not None:
         body["code"] = refusal.upstream_code or error.code
         body["type"] = refusal.upstream_type or body["type"]
+        body |= {name: value for name, value in refusal.details.items() if name not in body}
         # An error inside a 200, or in a stream's first event, may name no status of its own.
         known = refusal.status in _KEPT_STATUSES
         body["upstream_status"] = refusal.status if known else 400

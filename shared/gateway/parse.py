@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 from shared.errors import InvalidRequest
 from shared.providers.request import InferenceRequest, RequestHead
 
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+"""Who may speak, in any served dialect; `function` is OpenAI's old word for a tool."""
+
 
 class _Message(msgspec.Struct):
-    role: str
+    role: Role
 
 
 _head = msgspec.json.Decoder(RequestHead)
@@ -22,23 +25,52 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _path = re.compile(r"`\$\.?([^`]*)`")
 _field = re.compile(r"(?:missing required|contains unknown) field `([^`]+)`")
 
+_SPEECH = "/v1/audio/speech"
+
 MAX_MODEL = 256
 """Characters of a model's name: it stands in logs, books and errors."""
 
 
 class Path(msgspec.Struct, frozen=True, kw_only=True):
-    """What is served on one path: in which dialect, and the field it cannot do without."""
+    """What is served on one path: in which dialect, and the field it cannot do without.
+
+    `counts`: it only counts tokens; nothing is generated, and there is nothing to do later.
+    `form`: the body is no JSON but a form with a file. `later`: it can be a job, whose question and
+    answer are JSON. `model` is what a body without a model means, as at OpenAI.
+    """
 
     dialect: str
-    needs: Literal["messages", "input", "prompt"]
+    needs: Literal["messages", "input", "prompt", "documents", "file"]
     streams: bool = True
+    counts: bool = False
+    form: bool = False
+    later: bool = True
+    model: str | None = None
 
 
 ENDPOINTS: Mapping[str, Path] = {
     "/v1/chat/completions": Path(dialect="openai", needs="messages"),
+    "/v1/responses": Path(dialect="openai_responses", needs="input"),
+    "/v1/completions": Path(dialect="openai_completions", needs="prompt"),
     "/v1/embeddings": Path(dialect="openai", needs="input", streams=False),
+    "/v1/moderations": Path(
+        dialect="openai", needs="input", streams=False, model="omni-moderation-latest"
+    ),
+    "/v1/images/generations": Path(dialect="openai", needs="prompt", model="dall-e-2"),
+    "/v1/audio/speech": Path(dialect="openai", needs="input", later=False),
+    "/v1/audio/transcriptions": Path(dialect="openai", needs="file", form=True, later=False),
+    "/v1/rerank": Path(dialect="openai", needs="documents", streams=False),
+    "/v1/messages": Path(dialect="anthropic", needs="messages"),
+    "/v1/messages/count_tokens": Path(
+        dialect="anthropic", needs="messages", streams=False, counts=True
+    ),
 }
 """The served inference paths."""
+
+JOB_ENDPOINTS = tuple(
+    endpoint for endpoint, path in ENDPOINTS.items() if path.later and not path.counts
+)
+"""Those whose calls can be jobs."""
 
 
 def parse_request(endpoint: str, raw: bytes) -> InferenceRequest:
@@ -49,6 +81,8 @@ def parse_request(endpoint: str, raw: bytes) -> InferenceRequest:
             `param` names it where there is one.
     """
     path = ENDPOINTS[endpoint]
+    if path.model is not None and b'"model"' not in raw:
+        raw = _with_model(raw, path.model)
     try:
         raw.decode()
         head = _head.decode(raw)
@@ -62,8 +96,7 @@ def parse_request(endpoint: str, raw: bytes) -> InferenceRequest:
         raise InvalidRequest(f"The body is not JSON: {error}") from error
     except RecursionError as error:
         raise InvalidRequest("The body is nested too deeply.") from error
-    if not 0 < len(head.model) <= MAX_MODEL:
-        raise _bad_model(head.model)
+    check_model(head.model)
     count = 1
     if head.stream and not path.streams:
         raise InvalidRequest(f"{endpoint} does not stream; leave `stream` out.", param="stream")
@@ -72,9 +105,20 @@ def parse_request(endpoint: str, raw: bytes) -> InferenceRequest:
     elif _kind(getattr(head, path.needs)) not in b'"[':
         raise InvalidRequest(f"`{path.needs}` is required: a text, or a list.", param=path.needs)
     _check_tools(head.tools)
+    if endpoint == _SPEECH and head.stream_format == "sse":
+        head = msgspec.structs.replace(head, stream=True)
     return InferenceRequest(
         endpoint=endpoint, dialect=path.dialect, raw=raw, head=head, message_count=count
     )
+
+
+def _with_model(raw: bytes, model: str) -> bytes:
+    """Return an object with the model it means; anything else as it is, to be refused by name."""
+    try:
+        fields = _fields.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return raw
+    return msgspec.json.encode({**fields, "model": model})
 
 
 def whole(request: InferenceRequest) -> InferenceRequest:
@@ -87,9 +131,15 @@ def whole(request: InferenceRequest) -> InferenceRequest:
     return parse_request(request.endpoint, msgspec.json.encode(fields))
 
 
-def _bad_model(model: str) -> InvalidRequest:
-    wrong = f"is longer than {MAX_MODEL} characters" if model else "must not be empty"
-    return InvalidRequest(f"`model` {wrong}.", param="model")
+def check_model(model: str) -> None:
+    """Return if a model may have this name.
+
+    Raises:
+        InvalidRequest: it is empty or too long.
+    """
+    if not 0 < len(model) <= MAX_MODEL:
+        wrong = f"is longer than {MAX_MODEL} characters" if model else "must not be empty"
+        raise InvalidRequest(f"`model` {wrong}.", param="model")
 
 
 def _check_tools(tools: msgspec.Raw) -> None:
@@ -124,7 +174,10 @@ def _bad_messages(messages: msgspec.Raw) -> InvalidRequest:
             try:
                 _message.decode(item)
             except msgspec.DecodeError:
-                return InvalidRequest(f"`{place}.role` must be a text.", param=f"{place}.role")
+                known = ", ".join(get_args(Role))
+                return InvalidRequest(
+                    f"`{place}.role` must be one of {known}.", param=f"{place}.role"
+                )
     return InvalidRequest("`messages` must be a list.", param="messages")
 
 

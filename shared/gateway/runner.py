@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from shared.attempts.chain import AttemptFailed, Try
+from shared.attempts.chain import AttemptFailed, TargetFull, Try
 from shared.attempts.stream import UpstreamStream
 from shared.attempts.whole import call_whole
 from shared.chat.usage import Usage
@@ -16,18 +16,23 @@ from shared.errors import (
     GatewayError,
     OwnFault,
     PermissionDenied,
+    RateLimitExceeded,
     UnsupportedParameter,
     UpstreamError,
 )
-from shared.gateway.admission import Admission, Ticket
+from shared.gateway.admission import Admission, Room, Ticket
 from shared.gateway.answer import CallContext
 from shared.gateway.attempt import Attempt
 from shared.gateway.catalog import Catalog
+from shared.gateway.files import Fetcher, NotFetched
+from shared.gateway.preparation import Preparation
+from shared.health.book import HealthBook
 from shared.identity import Principal
 from shared.ids import IdMaker
 from shared.ledger.books import Books, Opening, Outcome
 from shared.ledger.estimate import guessed_usage
 from shared.ledger.prices import CompiledPrice
+from shared.limits.limiter import Scope
 from shared.providers.exchange import Exchange, Reply, Transport
 from shared.providers.request import InferenceRequest
 from shared.providers.target import Target
@@ -41,17 +46,22 @@ MAYBE_BILLED = frozenset({FailureKind.TIMEOUT, FailureKind.CONNECTION, FailureKi
 
 
 class Kit(msgspec.Struct, frozen=True, kw_only=True):
-    """What every call needs; one per process and config."""
+    """What every call needs; one per process and config. Without a `fetcher` no URL is fetched."""
 
     catalog: Catalog
     transport: Transport
     clock: Clock
     ids: IdMaker
     admission: Admission
+    health: HealthBook
+    fetcher: Fetcher | None = None
 
 
 class Runner:
-    """Makes the attempts of one request; the chain decides which."""
+    """Makes the attempts of one request; the chain decides which.
+
+    `dropped` are the caller's fields that the target which answered could not be asked.
+    """
 
     def __init__(
         self,
@@ -70,20 +80,23 @@ class Runner:
         self._context = context
         self.shown: list[FailedAttempt] = []
         self.spent_nanousd = 0
+        self.dropped: tuple[str, ...] = ()
+        self._preparation: Preparation | None = None
 
     async def whole(self, tried: Try) -> tuple[Reply, Attempt]:
         """Call for a whole answer.
 
         Raises:
             AttemptFailed: it failed and is in the books.
+            TargetFull: a limit of the target's own is reached; nothing was asked.
         """
-        exchange, attempt = await self._open(tried)
+        exchange, attempt, limit_s = await self._open(tried)
         try:
             reply = await call_whole(
                 exchange,
                 self._kit.transport,
                 timeouts=tried.step.timeouts,
-                limit_s=tried.limit_s,
+                limit_s=limit_s,
                 clock=self._kit.clock,
             )
         except BaseException as error:
@@ -91,6 +104,7 @@ class Runner:
             if failure is error:
                 raise
             raise failure from error
+        self.dropped = exchange.dropped
         usage = reply.usage or guessed_usage(self._request, len(reply.body))
         self._won(attempt.close(Outcome.SUCCEEDED, usage, reported_model=reply.model), attempt)
         return reply, attempt
@@ -100,20 +114,26 @@ class Runner:
 
         Raises:
             AttemptFailed: it failed before any content and is in the books.
+            TargetFull: a limit of the target's own is reached; nothing was asked.
         """
-        exchange, attempt = await self._open(tried)
+        exchange, attempt, limit_s = await self._open(tried)
         upstream = UpstreamStream(
             exchange, self._kit.transport, tried.step.timeouts, self._kit.clock
         )
         try:
-            await upstream.open(tried.limit_s)
+            await upstream.open(limit_s)
         except BaseException as error:
             failure = self._failed(attempt, error)
             if failure is error:
                 raise
             raise failure from error
+        self.dropped = exchange.dropped
         observe_first_token(attempt.opening.provider, upstream.first_token_s)
         return upstream, attempt
+
+    def ask_now(self, request: InferenceRequest) -> None:
+        """Ask this from now on: a broken stream may be gone on with by another question."""
+        self._request = request
 
     def estimated(self, content_bytes: int) -> Usage:
         """Return a flagged guess of what was used, from what was sent and received."""
@@ -132,7 +152,9 @@ class Runner:
     ) -> None:
         """Write how a stream that had shown content ended."""
         scanner = upstream.scanner
-        usage = scanner.usage or self.estimated(scanner.content_bytes)
+        usage = scanner.usage
+        if usage is None or usage.estimated:
+            usage = filled_up(usage, self.estimated(scanner.content_bytes))
         shown = attempt.close(
             outcome,
             usage,
@@ -150,7 +172,10 @@ class Runner:
         `own` is why the target was not even asked.
         """
         if isinstance(error, UpstreamError):
-            used = self.estimated(0) if error.kind in MAYBE_BILLED and error.sent else Usage()
+            if error.kind is FailureKind.CREDENTIAL:
+                self._refused(attempt)
+            billed = error.billed or (error.kind in MAYBE_BILLED and error.sent)
+            used = self.estimated(0) if billed else Usage()
             shown = attempt.close(Outcome.FAILED, used, error=error)
             self._won(shown, attempt)
             log.warning(
@@ -170,28 +195,81 @@ class Runner:
         self._won(attempt.close(Outcome.FAILED, self.estimated(0), error=own), attempt)
         return error
 
-    async def _open(self, tried: Try) -> tuple[Exchange, Attempt]:
+    def _refused(self, attempt: Attempt) -> None:
+        authorizer = self._kit.catalog.providers[attempt.opening.provider].authorizer
+        if authorizer is not None:
+            authorizer.refused()
+
+    async def _open(self, tried: Try) -> tuple[Exchange, Attempt, float]:
         """Build the exchange and open the books; no provider is called before that is done.
+
+        Also returns the seconds that are left for the call.
 
         Raises:
             AttemptFailed: this target cannot be asked this, which says nothing about the others.
+            TargetFull: a limit of the target's own is reached.
         """
-        kit, target = self._kit, tried.step.target
+        kit, target, limit_s = self._kit, tried.step.target, tried.limit_s
+        limits = tried.step.limits
+        room = None if limits is None else await self._enter(tried, limits)
         price = kit.catalog.price(target, tried.step.price)
-        built = self._built(target, priced=price is not None)
-        opening = self._opening(tried, price, kit.clock.now())
-        await self._books.open(opening)
-        attempt = Attempt(kit.clock, opening, self._books, price, self.ticket)
+        built: Exchange | GatewayError
+        try:
+            if kit.catalog.providers[target.provider].prepares:
+                began_s = kit.clock.monotonic()
+                built = await self._prepared(target, limit_s, priced=price is not None)
+                limit_s = max(0.0, limit_s - (kit.clock.monotonic() - began_s))
+            else:
+                built = self._built(target, self._request, priced=price is not None)
+            opening = self._opening(tried, price, kit.clock.now())
+            await self._books.open(opening)
+        except BaseException:
+            if room is not None:
+                room.leave()
+            raise
+        attempt = Attempt(
+            kit.clock, opening, self._books, price, self.ticket, kit.health, tried.step, room
+        )
+        if isinstance(built, UpstreamError):
+            raise self._failed(attempt, built) from built
         if isinstance(built, GatewayError):
             # The kind of a model that is not there: not asked again, and another may answer.
             error = UpstreamError(
                 FailureKind.NOT_FOUND, built.message, param=built.param, sent=False
             )
             raise self._failed(attempt, error, own=built) from built
-        return built, attempt
+        return built, attempt, limit_s
+
+    async def _enter(self, tried: Try, limits: Scope) -> Room:
+        """Take the attempt's share of its target's limits."""
+        estimates, left_s = self.ticket.estimates, tried.limit_s
+        try:
+            return await self._kit.admission.enter(tried.step, limits, estimates, left_s)
+        except RateLimitExceeded as refusal:
+            refusal.standing = self.ticket.standing  # headers tell what is left to the caller
+            raise TargetFull(refusal) from refusal
+
+    async def _prepared(
+        self, target: Target, limit_s: float, *, priced: bool
+    ) -> Exchange | GatewayError:
+        """Build the exchange after what it has to wait for; returns why it cannot be."""
+        kit = self._kit
+        if self._preparation is None:
+            self._preparation = Preparation(kit.transport, kit.clock, kit.fetcher)
+        provider = kit.catalog.providers[target.provider]
+        try:
+            ready = await self._preparation.prepare(provider, self._request, target, limit_s)
+        except (UpstreamError, NotFetched, UnsupportedParameter) as error:
+            return error
+        return self._built(target, ready.request, ready.secret, priced=priced)
 
     def _built(
-        self, target: Target, *, priced: bool
+        self,
+        target: Target,
+        request: InferenceRequest,
+        obtained: str | None = None,
+        *,
+        priced: bool,
     ) -> Exchange | UnsupportedParameter | PermissionDenied | OwnFault:
         hold = self.ticket.hold
         if not priced and hold is not None and hold.rejects:
@@ -201,7 +279,7 @@ class Runner:
                 param="model",
             )
         try:
-            return self._kit.catalog.providers[target.provider].exchange(self._request, target)
+            return self._kit.catalog.providers[target.provider].exchange(request, target, obtained)
         except (UnsupportedParameter, OwnFault) as error:
             return error
 
@@ -229,3 +307,11 @@ class Runner:
             budgets=() if hold is None else hold.refs,
             grant=None if hold is None else hold.owner,
         )
+
+
+def filled_up(told: Usage | None, guessed: Usage) -> Usage:
+    """Return what a cut stream used: the input its head told, if it did, and the output it gave."""
+    if told is None:
+        return guessed
+    output = max(told.output_tokens, guessed.output_tokens)
+    return msgspec.structs.replace(told, output_tokens=output)

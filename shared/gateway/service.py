@@ -1,9 +1,12 @@
 """`Gateway.complete` and `Gateway.stream`: the product, the same for the API and for workers."""
 
-from collections import Counter
+from typing import Any
+
+import msgspec
 
 from shared.attempts.chain import run_chain
 from shared.attempts.remedy import LEAST_ATTEMPT_S
+from shared.attempts.retry_budget import Allowance
 from shared.clock import Deadline
 from shared.errors import (
     ChainFailed,
@@ -13,15 +16,22 @@ from shared.errors import (
     ModelNotFound,
 )
 from shared.gateway.admission import Estimates, Ticket
-from shared.gateway.answer import Answer, CallContext
+from shared.gateway.answer import Answer, CallContext, ServedStream
+from shared.gateway.explaining import explain
 from shared.gateway.failure import kept
+from shared.gateway.hedging import Hedging
+from shared.gateway.parse import parse_request
+from shared.gateway.planning import Planner
+from shared.gateway.recovery import Recovery, may_recover
+from shared.gateway.retries import Allowances
 from shared.gateway.runner import Kit, Runner
 from shared.gateway.stream import AnswerStream
 from shared.identity import Principal
 from shared.ledger.books import Books
 from shared.ledger.holds import Holds
 from shared.providers.request import InferenceRequest
-from shared.routing.plan import Draw, Plan, build_plan
+from shared.routing.order import Draw
+from shared.routing.plan import Plan
 from shared.routing.route import Route, direct_route
 
 PROVIDER_MODELS = "provider_models"
@@ -34,7 +44,9 @@ class Gateway:
     def __init__(self, kit: Kit, draw: Draw) -> None:
         self.kit = kit
         self._draw = draw
-        self._turns: Counter[str] = Counter()
+        self._planner = Planner(draw)
+        self._allowances = Allowances(kit.clock, kit.health)
+        self._hedging = Hedging(kit.clock, kit.health)
 
     async def complete(
         self,
@@ -56,12 +68,18 @@ class Gateway:
             StoreUnavailable: no money could be held, or the books could not be opened; nothing
                 was called.
         """
-        plan, deadline = self._plan(principal, request, deadline)
+        plan, deadline = self._plan(principal, request, deadline, context)
         ticket = await self._admit(principal, plan, request, holds, deadline, context)
         runner = Runner(self.kit, principal, request, books, context, ticket)
+        allowance = self._allowances.of(plan)
         try:
             reply, attempt = await run_chain(
-                plan, runner.whole, clock=self.kit.clock, deadline=deadline, draw=self._draw
+                plan,
+                self._hedging.whole(runner.whole, plan, runner, allowance),
+                clock=self.kit.clock,
+                deadline=deadline,
+                draw=self._draw,
+                allowance=allowance,
             )
         except ChainFailed as failure:
             raise self._shown(failure, request, deadline, context) from failure
@@ -69,6 +87,7 @@ class Gateway:
             ticket.close()
         return Answer(
             body=reply.body,
+            media_type=reply.media_type,
             route=plan.route,
             provider=attempt.opening.provider,
             model=attempt.opening.model,
@@ -77,6 +96,7 @@ class Gateway:
             usage=reply.usage,
             cost_nanousd=None if attempt.cost_nanousd is None else runner.spent_nanousd,
             standing=ticket.standing,
+            dropped=runner.dropped,
         )
 
     async def stream(
@@ -88,24 +108,65 @@ class Gateway:
         books: Books,
         holds: Holds,
         context: CallContext,
-    ) -> AnswerStream:
+    ) -> ServedStream:
         """Return a stream whose first content has arrived. The caller must close it.
 
         Raises what `complete` raises.
         """
-        plan, deadline = self._plan(principal, request, deadline)
+        plan, deadline = self._plan(principal, request, deadline, context)
         ticket = await self._admit(principal, plan, request, holds, deadline, context)
         runner = Runner(self.kit, principal, request, books, context, ticket)
+        allowance = self._allowances.of(plan)
+        recovery = self._recovery(plan, runner, request, deadline, allowance)
+        first = runner.stream if recovery is None else recovery.first
+        call = self._hedging.stream(first, plan, runner, allowance)
         try:
             upstream, attempt = await run_chain(
-                plan, runner.stream, clock=self.kit.clock, deadline=deadline, draw=self._draw
+                plan,
+                call,
+                clock=self.kit.clock,
+                deadline=deadline,
+                draw=self._draw,
+                allowance=allowance,
             )
         except BaseException as error:
             ticket.close()
             if isinstance(error, ChainFailed):
                 raise self._shown(error, request, deadline, context) from error
             raise
-        return AnswerStream(plan.route, runner, upstream, attempt)
+        return AnswerStream(plan.route, runner, upstream, attempt, recovery)
+
+    def _recovery(
+        self,
+        plan: Plan,
+        runner: Runner,
+        request: InferenceRequest,
+        deadline: Deadline,
+        allowance: Allowance,
+    ) -> Recovery | None:
+        if plan.stream_recovery == "off" or not may_recover(request):
+            return None
+        return Recovery(
+            plan.stream_recovery,
+            plan,
+            runner,
+            request,
+            catalog=self.kit.catalog,
+            clock=self.kit.clock,
+            deadline=deadline,
+            draw=self._draw,
+            allowance=allowance,
+        )
+
+    def models(self, principal: Principal) -> list[str]:
+        """Return what the key may ask for by name, routes first, then aliases."""
+        routes = self.kit.catalog.routes
+        named = [(name, routes.find(name)) for name in routes.names()]
+        return [
+            name
+            for name, route in named
+            if route is not None and principal.may_ask(name, route.model, route.configured)
+        ]
 
     def check(self, principal: Principal, model: str) -> None:
         """Return if the key may ask for the model; for jobs, before they are accepted.
@@ -114,6 +175,28 @@ class Gateway:
             ModelNotFound: no route of that name for this key.
         """
         self._route(principal, model)
+
+    def counts_tokens(self, principal: Principal, model: str) -> bool:
+        """Return whether the model's first target can be asked how many tokens a question has.
+
+        Raises:
+            ModelNotFound: no route of that name for this key.
+        """
+        first = self._route(principal, model).choices[0][0].target
+        return self.kit.catalog.providers[first.provider].adapter.counts_tokens
+
+    def explain(self, model: str, *, session: str | None = None) -> dict[str, Any] | None:
+        """Return what would be tried for a short chat of the model now; None without a route."""
+        route = self.kit.catalog.routes.find(model)
+        if route is None:
+            return None
+        body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
+        request = parse_request("/v1/chat/completions", msgspec.json.encode(body))
+        context = CallContext(request_id="", session=session)
+        plan = self._planner.plan(
+            self.kit.catalog, self.kit.health, route, request, context, counts=False
+        )
+        return explain(route, plan, self.kit.catalog, self.kit.health)
 
     async def _admit(
         self,
@@ -134,15 +217,14 @@ class Gateway:
         )
 
     def _plan(
-        self, principal: Principal, request: InferenceRequest, deadline: Deadline
+        self,
+        principal: Principal,
+        request: InferenceRequest,
+        deadline: Deadline,
+        context: CallContext,
     ) -> tuple[Plan, Deadline]:
         route = self._route(principal, request.head.model)
-        plan = self.kit.catalog.plans.get(route.model)
-        if plan is None:
-            # By the file's name: those that callers invent under a wildcard are without number.
-            turn = self._turns[route.configured]
-            self._turns[route.configured] += 1
-            plan = build_plan(route, self.kit.catalog.routes.find, self._draw, turn)
+        plan = self._planner.plan(self.kit.catalog, self.kit.health, route, request, context)
         total = Deadline.after(plan.total_s, self.kit.clock)
         return plan, total if total.at_s < deadline.at_s else deadline
 
@@ -152,7 +234,7 @@ class Gateway:
         if route is None and PROVIDER_MODELS in principal.scopes:
             configured = {name: one.config for name, one in catalog.providers.items()}
             route = direct_route(model, configured)
-        if route is None:
+        if route is None or not principal.may_ask(model, route.model, route.configured):
             raise ModelNotFound(
                 f"The model '{model}' does not exist or this key may not use it; "
                 "GET /v1/models lists those it may.",

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import msgspec
 
 from shared.clock import Clock
 from shared.config.model import Breaker
+from shared.errors import UpstreamError
 from shared.health.breaker import (
     FRESH,
     BreakerState,
@@ -18,10 +20,29 @@ from shared.health.breaker import (
     ended,
     slice_of,
 )
-from shared.providers.target import Target
+from shared.health.facts import Fact, FactBook, FactKind, about, learned_from
 
 DECAY_S = 10.0
 """A slow call is forgotten by two thirds in this time (Finagle's peak EWMA has the same)."""
+
+
+class Target(Protocol):
+    """What names a target; see `shared.providers.target`."""
+
+    @property
+    def provider(self) -> str:
+        """A configured provider."""
+
+    @property
+    def model(self) -> str:
+        """Its model."""
+
+    @property
+    def credential(self) -> str:
+        """The name of its credential."""
+
+
+MOST_TARGETS = 10_000
 
 TargetKey = tuple[str, str, str]
 """Provider, model, credential."""
@@ -30,7 +51,11 @@ Changed = Callable[[TargetKey, BreakerState, BreakerState], None]
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """One target as it is shown to people. `latency_s` leans to the slowest of late."""
+    """One target as it is shown to people.
+
+    `latency_s` leans to the slowest of late. `fact` is why it goes last though its breaker may be
+    closed.
+    """
 
     provider: str
     model: str
@@ -41,6 +66,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     latency_s: float
     busy: int
     calls: int
+    fact: Fact | None = None
 
 
 class _Entry:
@@ -60,7 +86,13 @@ class _Entry:
 class HealthBook:
     """One per process; its methods belong to the event loop. An Outlook for plans."""
 
-    def __init__(self, clock: Clock, changed: Changed = lambda _key, _before, _after: None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        changed: Changed = lambda _key, _before, _after: None,
+        facts: FactBook | None = None,
+    ) -> None:
+        self.facts = facts or FactBook()
         self._clock = clock
         self._changed = changed
         self._entries: dict[TargetKey, _Entry] = {}
@@ -68,8 +100,8 @@ class HealthBook:
 
     @property
     def all_closed(self) -> bool:
-        """Whether no breaker stands in the way of any target."""
-        return self._not_closed == 0
+        """Whether nothing stands in the way of any target: no breaker, no fact."""
+        return self._not_closed == 0 and not self.facts.holds_any(self._clock.monotonic())
 
     def begin(self, target: Target, breaker: Breaker) -> None:
         """Take note that a call goes out; `end` must follow."""
@@ -90,18 +122,45 @@ class HealthBook:
         if verdict is not Verdict.SILENT:
             entry.calls += 1
             _measure(entry, elapsed_s, now_s)
+        if verdict is Verdict.GOOD:
+            self.facts.cleared(_key(target), now_s)
         if verdict is Verdict.GOOD and entry.state.phase is Phase.CLOSED:
             self._good(entry, now_s)
             return
         state = _told(entry)
         self._become(target, entry, ended(state, entry.breaker, verdict, now_s, reason))
 
+    def learn(self, target: Target, error: UpstreamError) -> None:
+        """Take note of what a failure says of the time to come; between `begin` and `end`."""
+        key, now_s = _key(target), self._clock.monotonic()
+        fact = learned_from(error, self._entries[key].breaker, now_s)
+        if fact is not None:
+            self.facts.learn(about(key, error), fact, now_s)
+
     def is_fit(self, target: Target) -> bool:
-        """Return whether its breaker lets a call through."""
-        entry = self._entries.get(_key(target))
+        """Return whether its breaker lets a call through, and no fact puts it last."""
+        key = _key(target)
+        if self.facts.of(key, self._clock.monotonic()) is not None:
+            return False
+        entry = self._entries.get(key)
         if entry is None or entry.state.phase is Phase.CLOSED:
             return True
         return admits(entry.state, entry.breaker, self._clock.monotonic())
+
+    def may_probe(self, target: Target, idle_s: float) -> bool:
+        """Return whether nobody has asked it for so many seconds, and nothing forbids to.
+
+        A breaker may, until it is time to look again, or a limit; a refused credential does not.
+        """
+        key, now_s = _key(target), self._clock.monotonic()
+        fact = self.facts.of(key, now_s)
+        if fact is not None and fact.kind is FactKind.LIMITED:
+            return False
+        entry = self._entries.get(key)
+        if entry is None:
+            return True
+        idle = not entry.busy and now_s - entry.at_s >= idle_s
+        return idle and admits(entry.state, entry.breaker, now_s)
 
     def latency_s(self, target: Target) -> float:
         """Return how long its calls take, leaning to the slow ones; 0 when it was never asked."""
@@ -115,6 +174,7 @@ class HealthBook:
 
     def seen(self) -> Iterator[Seen]:
         """Yield every target that was ever asked."""
+        now_s = self._clock.monotonic()
         for (provider, model, credential), entry in self._entries.items():
             yield Seen(
                 provider=provider,
@@ -126,14 +186,25 @@ class HealthBook:
                 latency_s=entry.latency_s,
                 busy=entry.busy,
                 calls=entry.calls,
+                fact=self.facts.of((provider, model, credential), now_s),
             )
 
     def _entry(self, target: Target, breaker: Breaker) -> _Entry:
         key = _key(target)
         entry = self._entries.get(key)
         if entry is None:
+            if len(self._entries) >= MOST_TARGETS:
+                self._forget()
             entry = self._entries[key] = _Entry(breaker)
         return entry
+
+    def _forget(self) -> None:
+        """Drop what is idle and well: callers invent models under a wildcard without number."""
+        self._entries = {
+            key: entry
+            for key, entry in self._entries.items()
+            if entry.busy or entry.state.phase is not Phase.CLOSED
+        }
 
     def _good(self, entry: _Entry, now_s: float) -> None:
         """Count a good call; the state is told once per slice, for a new one costs 2 µs."""

@@ -14,7 +14,10 @@ from shared.store.jobs import count_open, get_job, insert_job
 from shared.store.records import JobRow, NewJob
 from shared.telemetry.log import get_logger
 
-ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/embeddings"})
+ENDPOINTS = frozenset({
+    "/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/responses",
+    "/v1/completions", "/v1/moderations", "/v1/images/generations", "/v1/rerank",
+})  # fmt: skip
 """The calls that can be jobs."""
 
 FULL_RETRY_S = 10.0

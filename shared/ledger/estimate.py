@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import msgspec
 
 from shared.chat.usage import Usage
+from shared.ledger.sound import SPEECH, TRANSCRIPTIONS, likely_sound, sound_to_hold
 
 HOLD_BYTES_PER_TOKEN = 2
 """Low on purpose: real text has 3 to 4.5 UTF-8 bytes per token, code and rare scripts fewer."""
@@ -21,7 +22,10 @@ MOST_OUTPUT_TOKENS = 200_000
 """Of one choice. The vendors' model pages name no more than 128,000 (GPT-5; Claude 64,000,
 Gemini 2.5 65,536); a caller's larger bound cannot be reached and must not be held or charged."""
 
-_ANSWERLESS = frozenset({"/v1/embeddings"})
+_ANSWERLESS = frozenset({"/v1/embeddings", "/v1/moderations", "/v1/rerank"})
+_SOUND = frozenset({SPEECH, TRANSCRIPTIONS})
+_FREE = frozenset({"/v1/messages/count_tokens"})
+"""Nobody charges for counting."""
 
 
 class Asked(Protocol):
@@ -77,6 +81,11 @@ def worst_case(request: Asked, *, hold_output_tokens: int) -> Usage:
     Output is the caller's bound per choice, at most MOST_OUTPUT_TOKENS, else `hold_output_tokens`,
     which is not sent upstream.
     """
+    if request.endpoint in _FREE:
+        return Usage(estimated=True)
+    if request.endpoint in _SOUND:
+        size_bytes = len(request.raw)
+        return sound_to_hold(request.endpoint, size_bytes, hold_output_tokens=hold_output_tokens)
     answers = 0 if request.endpoint in _ANSWERLESS else request.choice_count
     bound = request.max_output_tokens
     return Usage(
@@ -92,6 +101,10 @@ def guessed_usage(request: Asked, content_bytes: int) -> Usage:
 
     `content_bytes` are the UTF-8 bytes of text and tool arguments that came.
     """
+    if request.endpoint in _FREE:
+        return Usage(estimated=True)
+    if request.endpoint in _SOUND:
+        return likely_sound(request.endpoint, len(request.raw))
     output = 0 if request.endpoint in _ANSWERLESS else -(-content_bytes // TYPICAL_BYTES_PER_TOKEN)
     return Usage(
         input_tokens=_input_tokens(request, TYPICAL_BYTES_PER_TOKEN),
@@ -100,8 +113,13 @@ def guessed_usage(request: Asked, content_bytes: int) -> Usage:
     )
 
 
+def counted_tokens(request: Asked) -> int:
+    """Return the likely tokens of a question, for callers that only want to know them."""
+    return _input_tokens(request, TYPICAL_BYTES_PER_TOKEN)
+
+
 def _input_tokens(request: Asked, bytes_per_token: int) -> int:
-    media_bytes, media_tokens = _media(request.raw)
+    media_bytes, media_tokens = _MEDIA.get(request.endpoint, _media)(request.raw)
     text_bytes = max(0, len(request.raw) - media_bytes)
     messages = MESSAGE_TOKENS * request.message_count
     return -(-text_bytes // bytes_per_token) + messages + media_tokens
@@ -140,3 +158,52 @@ def _part_media(part: _Part) -> tuple[int, int]:
 
 def _length(text: object) -> int:
     return len(text) if isinstance(text, str) else 0
+
+
+class _Source(msgspec.Struct):
+    type: Any = None
+    data: Any = None
+    url: Any = None
+
+
+class _Block(msgspec.Struct):
+    type: Any = None
+    source: "_Source | str | None" = None
+    content: "list[_Block] | str | dict[str, Any] | None" = None
+
+
+class _Turn(msgspec.Struct):
+    content: list[_Block] | str | None = None
+
+
+class _Turns(msgspec.Struct):
+    messages: list[_Turn] = []
+
+
+_decode_turns = msgspec.json.Decoder(_Turns).decode
+
+
+def _source_media(raw: bytes) -> tuple[int, int]:
+    """Return the same of a body in Anthropic's words, whose tool results hold media, too."""
+    if b'"source"' not in raw:
+        return 0, 0
+    try:
+        turns = _decode_turns(raw).messages
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0, 0
+    size_bytes = tokens = 0
+    waiting = [block for turn in turns if isinstance(turn.content, list) for block in turn.content]
+    while waiting:
+        block = waiting.pop()
+        if isinstance(block.content, list):
+            waiting += block.content
+        if isinstance(block.source, _Source) and block.source.type != "text":
+            part_bytes = _length(block.source.data) + _length(block.source.url)
+            size_bytes += part_bytes
+            is_image = block.type == "image"
+            tokens += IMAGE_TOKENS if is_image else -(-part_bytes // MEDIA_BYTES_PER_TOKEN)
+    return size_bytes, tokens
+
+
+_MEDIA = dict.fromkeys(("/v1/messages", "/v1/messages/count_tokens"), _source_media)
+"""How media are found in bodies that are not in OpenAI's words."""

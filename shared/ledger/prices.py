@@ -5,6 +5,7 @@ list has a few that come from a division). Source of the list: the data inside g
 """
 
 import importlib.metadata
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.config.model import Price
+from shared.ledger.tiers import tiers_of
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
@@ -56,7 +58,13 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CompiledPrice(msgspec.Struct, frozen=True, kw_only=True):
-    """What one target's tokens cost. `source` says where the figures come from."""
+    """What one target's tokens cost. `source` says where the figures come from.
+
+    `cache_write_1h` is for what is kept for an hour, where that has a rate of its own.
+    Pictures cost what other tokens do unless they have rates of their own. `per_mchar_nanousd` and
+    `per_audio_hour_nanousd` are for what is sold by the million characters or the hour of sound.
+    `tiers` are the prices of service tiers that have their own.
+    """
 
     input: Rate
     output: Rate
@@ -64,8 +72,18 @@ class CompiledPrice(msgspec.Struct, frozen=True, kw_only=True):
     cache_write: Rate
     input_audio: Rate
     output_audio: Rate
+    cache_write_1h: Rate | None = None
+    input_image: Rate | None = None
+    output_image: Rate | None = None
     per_request_nanousd: int = 0
+    per_mchar_nanousd: int = 0
+    per_audio_hour_nanousd: int = 0
     source: str = _CONFIG
+    tiers: "Mapping[str, CompiledPrice]" = {}
+
+    def of(self, tier: str | None) -> "CompiledPrice":
+        """Return the price of a service tier: itself where that has none of its own."""
+        return self if tier is None else self.tiers.get(tier, self)
 
 
 def compile_price(
@@ -118,8 +136,21 @@ def _listed(kind: str, model: str, base_url: str | None) -> "ModelInfo | None":
 
 
 def _from_list(model: "ModelInfo", at: datetime | None) -> CompiledPrice | None:
-    price = _in_force(model, at)
-    if price.input_mtok is None and price.output_mtok is None:
+    standard = _in_force(model, at)
+    price = _compiled(standard)
+    if price is None:
+        return None
+    tiers = {
+        tier: compiled
+        for tier, varied in tiers_of(model, standard, at).items()
+        if (compiled := _compiled(varied)) is not None
+    }
+    return msgspec.structs.replace(price, tiers=tiers)
+
+
+def _compiled(price: "ModelPrice") -> CompiledPrice | None:
+    hours = price.input_audio_hours or price.audio_hours
+    if all(one is None for one in (price.input_mtok, price.output_mtok, price.input_mchars, hours)):
         return None
     free = Rate(base=0)
     base = _rate(price.input_mtok, free)
@@ -132,7 +163,12 @@ def _from_list(model: "ModelInfo", at: datetime | None) -> CompiledPrice | None:
         cache_write=_rate(price.cache_write_mtok, base),
         input_audio=_rate(price.input_audio_mtok, base),
         output_audio=_rate(price.output_audio_mtok, output),
+        cache_write_1h=_own_rate(price.cache_write_1h_mtok),
+        input_image=_own_rate(price.input_image_mtok),
+        output_image=_own_rate(price.output_image_mtok),
         per_request_nanousd=_rate(per_thousand, free).base // 1000,
+        per_mchar_nanousd=_rate(price.input_mchars, free).base,
+        per_audio_hour_nanousd=_rate(hours, free).base,
         source=f"genai-prices {importlib.metadata.version('genai-prices')}",
     )
 
@@ -167,6 +203,10 @@ def _rate(price: "Decimal | TieredPrices | None", otherwise: Rate) -> Rate:
         return Rate(base=_nano(price))
     steps = tuple((tier.start, _nano(tier.price)) for tier in price.tiers)
     return Rate(base=_nano(price.base), steps=steps)
+
+
+def _own_rate(price: "Decimal | TieredPrices | None") -> Rate | None:
+    return None if price is None else _rate(price, Rate(base=0))
 
 
 def _nano(usd: str | Decimal) -> int:

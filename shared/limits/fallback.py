@@ -63,7 +63,7 @@ class SharedLimiter:
         self._beat_due = True
         self._wanted = asyncio.Event()
         self._first = asyncio.Event()
-        self._alone: LocalLimiter | None = LocalLimiter(clock, share=processes)
+        self._alone: LocalLimiter | None = LocalLimiter(clock, share=processes, stands_in=True)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -303,6 +303,7 @@ class SharedLimiter:
                 share=self._processes,
                 start=dict(self._seen),
                 offset_s=self._offset_s or 0.0,
+                stands_in=True,
             )
             for taken in self._held:
                 self._alone.adopt(taken)

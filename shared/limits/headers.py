@@ -1,13 +1,19 @@
-"""`x-ratelimit-*` in OpenAI's names and format."""
+"""What is left of a caller's limits, in OpenAI's names and format and in Anthropic's."""
 
 import math
+from datetime import datetime, timedelta
 
 from shared.limits.limiter import Standing
 
+LOCAL = (b"x-sluiceway-limits", b"local")
+
 
 def rate_headers(standing: Standing) -> list[tuple[bytes, bytes]]:
-    """Return OpenAI's headers for what is limited: up to six, none for the rest."""
-    headers: list[tuple[bytes, bytes]] = []
+    """Return OpenAI's headers for what is limited: up to six, none for the rest.
+
+    Another one says so where this process counted alone, for its share.
+    """
+    headers: list[tuple[bytes, bytes]] = [LOCAL] if standing.local else []
     for what, limit, remaining, reset_s in (
         (
             b"requests",
@@ -22,6 +28,31 @@ def rate_headers(standing: Standing) -> list[tuple[bytes, bytes]]:
                 (b"x-ratelimit-limit-" + what, b"%d" % limit),
                 (b"x-ratelimit-remaining-" + what, b"%d" % (remaining or 0)),
                 (b"x-ratelimit-reset-" + what, duration(reset_s or 0.0).encode()),
+            ]
+    return headers
+
+
+def anthropic_rate_headers(standing: Standing, now: datetime) -> list[tuple[bytes, bytes]]:
+    """Return Anthropic's headers for the same; moments are RFC 3339, rounded up to a second."""
+    headers: list[tuple[bytes, bytes]] = []
+    for what, limit, remaining, reset_s in (
+        (
+            b"requests",
+            standing.limit_requests,
+            standing.remaining_requests,
+            standing.reset_requests_s,
+        ),
+        (b"tokens", standing.limit_tokens, standing.remaining_tokens, standing.reset_tokens_s),
+    ):
+        if limit is not None:
+            resets_at = now + timedelta(seconds=reset_s or 0.0)
+            if resets_at.microsecond:
+                resets_at = resets_at.replace(microsecond=0) + timedelta(seconds=1)
+            name = b"anthropic-ratelimit-" + what
+            headers += [
+                (name + b"-limit", b"%d" % limit),
+                (name + b"-remaining", b"%d" % (remaining or 0)),
+                (name + b"-reset", resets_at.strftime("%Y-%m-%dT%H:%M:%SZ").encode()),
             ]
     return headers
 

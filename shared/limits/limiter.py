@@ -24,7 +24,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """What is left of the tightest rate; None where nothing is limited.
 
-    `reset_*_s` is the time in seconds until it would be whole again.
+    `reset_*_s` is the time in seconds until it would be whole again. `local`: this process counted
+    alone, for its share of the limits.
     """
 
     limit_requests: int | None = None
@@ -33,6 +34,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     limit_tokens: int | None = None
     remaining_tokens: int | None = None
     reset_tokens_s: float | None = None
+    local: bool = False
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True, eq=False):

@@ -27,7 +27,8 @@ class LocalLimiter:
 
     With a `share` of n each call counts n times, as if the other n - 1 processes did the same;
     so the limit holds over all of them when they are equally busy. `start` are states to go on
-    from, and `offset_s` is what their clock shows at the monotonic clock's zero.
+    from, and `offset_s` is what their clock shows at the monotonic clock's zero. Callers are told
+    that it is only a share, or that it `stands_in` for a common count.
     """
 
     def __init__(
@@ -37,9 +38,11 @@ class LocalLimiter:
         share: int = 1,
         start: Mapping[str, State] | None = None,
         offset_s: float = 0.0,
+        stands_in: bool = False,
     ) -> None:
         self._clock = clock
         self._share = share
+        self._told = stands_in or share > 1
         self._start = {} if start is None else start
         self._offset_s = offset_s
         self._states: dict[str, tuple[Figures, State]] = {}  # the oldest first
@@ -65,12 +68,16 @@ class LocalLimiter:
             for (scope, levels, used), rates in zip(rows, figures, strict=True)
         ):
             left = standing_of(
-                zip(figures, (levels for _, levels, _ in rows), strict=True), share=self._share
+                zip(figures, (levels for _, levels, _ in rows), strict=True),
+                share=self._share,
+                local=self._told,
             )
             raise refusal(rows, demand, left, share=self._share)
         after = self._move(rows, Demand(-demand.requests, -demand.tokens), now_s)
         taken = Taken(
-            standing=standing_of(zip(figures, after, strict=True), share=self._share),
+            standing=standing_of(
+                zip(figures, after, strict=True), share=self._share, local=self._told
+            ),
             scopes=tuple(scopes),
             tokens=tokens,
             slot=slot,

@@ -88,7 +88,9 @@ def full_in_s(levels: Levels, figures: Figures) -> float:
     return max(_reset_s(*rate) for rate in _rates(levels, figures))
 
 
-def standing_of(pairs: Iterable[tuple[Figures, Levels]], *, share: int = 1) -> Standing:
+def standing_of(
+    pairs: Iterable[tuple[Figures, Levels]], *, share: int = 1, local: bool = False
+) -> Standing:
     """Return what is left of the tightest rates, divided by the processes that share them."""
     requests: list[tuple[int, float, int]] = []
     tokens: list[tuple[int, float, int]] = []
@@ -107,6 +109,7 @@ def standing_of(pairs: Iterable[tuple[Figures, Levels]], *, share: int = 1) -> S
         limit_tokens=limit_tokens,
         remaining_tokens=left_tokens,
         reset_tokens_s=reset_tokens_s,
+        local=local,
     )
 
 

@@ -1,6 +1,11 @@
-"""Which limits bind a call: those of its tenant, key, user and route, from the config file."""
+"""Which limits bind a call: those of its tenant, key, user and route, from the config file.
 
-from shared.config.model import Config, Limits
+And which bind its calls to providers: those of targets.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from shared.config.model import Config, Limits, TargetConfig
 from shared.identity import Principal, file_key_id
 from shared.limits.limiter import Scope
 
@@ -51,6 +56,38 @@ class ScopeBook:
         if limits is not None:
             found.append(Scope(name=f"user:{principal.tenant_id}/{user}", limits=limits))
         return tuple(scope for scope in found if scope is not None)
+
+
+def target_scopes(config: Config) -> Mapping[tuple[str, int], Scope]:
+    """Return the limits of targets by their route's name and their place in it.
+
+    A target is one target in every route: where routes give it the same limits these are one
+    count. Limits that differ are counts of their own, each named by its place.
+    """
+    found = list(_limited_targets(config))
+    given: dict[str, set[Limits]] = {}
+    for _, name, limits in found:
+        given.setdefault(name, set()).add(limits)
+    return {
+        (route, number): Scope(
+            name=f"target:{name}" if len(given[name]) == 1 else f"target:{route}[{number}]/{name}",
+            limits=limits,
+        )
+        for (route, number), name, limits in found
+    }
+
+
+def _limited_targets(config: Config) -> Iterator[tuple[tuple[str, int], str, Limits]]:
+    for route in config.routes:
+        for number, target in enumerate(route.targets):
+            for scope in _bounded(_target_name(target), target.limits):
+                yield (route.model, number), scope.name, scope.limits
+
+
+def _target_name(target: TargetConfig) -> str:
+    """Return the target as the file names it: a wildcard's models are without number."""
+    credential = "" if target.credential is None else f"@{target.credential}"
+    return f"{target.provider}/{target.model}{credential}"
 
 
 def _bounded(name: str, limits: Limits | None) -> list[Scope]:

@@ -77,12 +77,14 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """A whole answer in the served dialect.
 
     `usage` is None when the provider sent none. `model` is what the provider reported.
+    `media_type` is that of the body, None for JSON.
     """
 
     body: bytes
     model: str | None = None
     usage: Usage | None = None
     finish_reason: str | None = None
+    media_type: str | None = None
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ def connect_took_too_long(host: str) -> UpstreamError:
 
 def unsafe_tls(host: str) -> UpstreamError:
     """The certificate or the handshake is not to be trusted."""
-    return _unsent(f"No safe TLS connection to {host}.")
+    return _unsent(f"No safe TLS connection to {host}.", again=False)
 
 
 def unresolved(host: str) -> UpstreamError:
@@ -25,7 +25,7 @@ def unreachable(host: str) -> UpstreamError:
 
 def invalid_request(host: str) -> UpstreamError:
     """Our own request cannot be written as HTTP."""
-    return _unsent(f"The request to {host} is not valid HTTP.")
+    return _unsent(f"The request to {host} is not valid HTTP.", again=False)
 
 
 def not_http(host: str) -> UpstreamError:
@@ -50,5 +50,7 @@ def too_large(limit_bytes: int, *, status: int) -> UpstreamError:
     return UpstreamError(FailureKind.MALFORMED, message, status=status)
 
 
-def _unsent(message: str, kind: FailureKind = FailureKind.CONNECTION) -> UpstreamError:
-    return UpstreamError(kind, message, sent=False)
+def _unsent(
+    message: str, kind: FailureKind = FailureKind.CONNECTION, *, again: bool = True
+) -> UpstreamError:
+    return UpstreamError(kind, message, sent=False, again=again)

@@ -1,4 +1,4 @@
-"""Building the relay to any server that speaks OpenAI's dialect; the adapters are its rows."""
+"""Asking any server that speaks OpenAI's dialect; the adapters are its rows."""
 
 from collections.abc import Mapping
 
@@ -9,25 +9,38 @@ from shared.config.model import ProviderConfig
 from shared.errors import OwnFault, UnsupportedParameter
 from shared.providers.adapter import Adapter
 from shared.providers.base_url import endpoint_url
-from shared.providers.dialects.openai import RelayExchange, rewrite
+from shared.providers.dialects.openai import RelayExchange, written
 from shared.providers.dialects.openai_chat import CHAT, build_request
+from shared.providers.dialects.openai_draft import Draft, Step, applied, drafted
+from shared.providers.dialects.openai_embeddings import floats_only, inputs_of
+from shared.providers.dialects.openai_models import LENIENT
+from shared.providers.dialects.passed import ENDPOINTS as PASSED
+from shared.providers.dialects.passed import PassedExchange, rewritten
+from shared.providers.dialects.responses_relay import ResponsesRelayExchange, rewrite
 from shared.providers.exchange import Exchange, HttpRequest
 from shared.providers.request import InferenceRequest
 from shared.providers.served import chat_of
 from shared.providers.target import Target
-from shared.providers.translation import TranslatingExchange, refuse_dropped, with_params
+from shared.providers.translation import TranslatingExchange, refuse_dropped
 
 USER_AGENT = "sluiceway"
 CHAT_PATH = "/v1/chat/completions"
+EMBEDDINGS_PATH = "/v1/embeddings"
 GENERATING = frozenset({CHAT_PATH, "/v1/completions"})
-ENDPOINTS = frozenset({*GENERATING, "/v1/embeddings"})
+ENDPOINTS = frozenset({*GENERATING, EMBEDDINGS_PATH})
+CHAT_ONLY = frozenset({CHAT_PATH})
+RESPONSES_PATH = "/v1/responses"
+WITH_RESPONSES = frozenset({*ENDPOINTS, RESPONSES_PATH})
 
 
 class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     """A vendor or server that speaks OpenAI's dialect; one row is all it takes.
 
     `stream_options`: it takes them, so that usage of streams is always asked for. `endpoints` are
-    those it has. `headers` are sent with every call unless the config names the same.
+    those it has. `headers` are sent with every call unless the config names the same. `steps` make
+    its words of OpenAI's in a chat request. `tidy`: its answers keep to OpenAI's form and are
+    passed on unread; others are mended where they do not. `responses_lack` are fields of Responses
+    that its own do not know. `vectors` are the steps for embeddings.
     """
 
     kind: str
@@ -36,6 +49,18 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     stream_options: bool = True
     endpoints: frozenset[str] = ENDPOINTS
     headers: Mapping[str, str] = {}
+    steps: tuple[Step, ...] = LENIENT
+    tidy: bool = False
+    responses_lack: tuple[str, ...] = ()
+    vectors: tuple[Step, ...] = (floats_only,)
+
+
+class Way(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a call goes: the URL of an endpoint there, and the headers that show who asks."""
+
+    url: str
+    auth: Mapping[str, str]
+    stream_options: bool = True
 
 
 class RelayAdapter(Adapter):
@@ -45,7 +70,7 @@ class RelayAdapter(Adapter):
         self.kind = vendor.kind
         self.needs_key = vendor.needs_key
         self.needs_base_url = vendor.base_url is None
-        self._vendor = vendor
+        self.vendor = vendor
 
     @override
     def exchange(
@@ -61,11 +86,11 @@ class RelayAdapter(Adapter):
             UnsupportedParameter: the vendor does not serve this endpoint or dialect.
             OwnFault: neither the row nor the config has an address.
         """
-        base_url = provider.base_url or self._vendor.base_url
+        base_url = provider.base_url or self.vendor.base_url
         if base_url is None:
             raise OwnFault(f"Provider {target.provider!r} has no base_url.")
         return relay(
-            self._vendor,
+            self.vendor,
             base_url=base_url,
             provider=provider,
             secret=secret,
@@ -83,75 +108,187 @@ def relay(
     request: InferenceRequest,
     target: Target,
 ) -> Exchange:
-    """Return one attempt's exchange. No header of the caller goes on.
-
-    What the vendor has no path for is asked of its chat, in translation.
+    """Return one attempt's exchange with a server at a base URL that takes its key as a bearer.
 
     Raises:
-        UnsupportedParameter: the vendor serves neither, or cannot do what was asked.
+        UnsupportedParameter: the vendor serves neither the endpoint nor a chat, or cannot do what
+            was asked.
         InvalidRequest: the body is not of its dialect's form.
     """
-    if request.endpoint not in vendor.endpoints:
-        return _translated(
-            vendor,
-            base_url=base_url,
-            provider=provider,
-            secret=secret,
-            request=request,
-            target=target,
+    endpoint = asked_endpoint(vendor, request, target)
+    way = Way(
+        url=endpoint_url(base_url, endpoint),
+        auth={"authorization": f"Bearer {secret}"} if secret else {},
+        stream_options=vendor.stream_options,
+    )
+    return asked(vendor, way, provider=provider, secret=secret, request=request, target=target)
+
+
+def asked_endpoint(vendor: Vendor, request: InferenceRequest, target: Target) -> str:
+    """Return the vendor's endpoint for a request: the same, else its chat, in translation.
+
+    Raises:
+        UnsupportedParameter: it has neither.
+    """
+    if request.endpoint in vendor.endpoints:
+        return request.endpoint
+    if CHAT_PATH not in vendor.endpoints:
+        raise UnsupportedParameter(
+            f"{target.name} does not serve {request.endpoint}.", param="model"
         )
-    force = request.stream and vendor.stream_options and request.endpoint in GENERATING
-    params = {**provider.params, **target.params}
-    http = HttpRequest(
-        url=endpoint_url(base_url, request.endpoint),
-        headers=_headers(vendor, provider, secret, request, target),
-        body=rewrite(request.raw, model=target.model, params=params, force_stream_usage=force),
-    )
-    return RelayExchange(
-        request=http,
-        endpoint=request.endpoint,
-        include_usage=request.include_usage,
-        usage_forced=force and not request.include_usage,
-        encoding_format=request.head.encoding_format,
-        secret=secret,
-    )
+    return CHAT_PATH
 
 
-def _translated(
+def asked(
     vendor: Vendor,
+    way: Way,
     *,
-    base_url: str,
     provider: ProviderConfig,
     secret: str | None,
     request: InferenceRequest,
     target: Target,
 ) -> Exchange:
-    if CHAT_PATH not in vendor.endpoints:
-        raise UnsupportedParameter(
-            f"{target.name} does not serve {request.endpoint}.", param="model"
+    """Return one attempt's exchange, relayed or translated. No header of the caller goes on.
+
+    Raises:
+        UnsupportedParameter: the vendor cannot do what was asked.
+        InvalidRequest: the body is not of its dialect's form.
+    """
+    headers = _headers(vendor, way, provider, request, target)
+    if request.endpoint in PASSED and request.endpoint in vendor.endpoints:
+        return _passed(way, headers, provider, secret, request, target)
+    if request.endpoint not in vendor.endpoints:
+        return translated(
+            vendor,
+            way,
+            headers=headers,
+            provider=provider,
+            secret=secret,
+            request=request,
+            target=target,
         )
-    chat, served = chat_of(request, target)
-    built = build_request(chat)
-    refuse_dropped(built.dropped, target)
-    body = with_params(built.body, provider.params, target.params)
-    return TranslatingExchange(
+    if request.endpoint == RESPONSES_PATH:
+        return _response(vendor, way, headers, provider, secret, request, target)
+    chats, inputs = request.endpoint == CHAT_PATH, None
+    draft = drafted(
+        request.raw,
+        model=target.model,
+        params=operators(provider, target),
+        can=target.capabilities,
+        known_as=target.base_model,
+    )
+    if chats:
+        refuse_dropped(applied(draft, vendor.steps).dropped, target)
+    elif request.endpoint == EMBEDDINGS_PATH:
+        inputs = inputs_of(draft)
+        refuse_dropped(applied(draft, vendor.vectors).dropped, target)
+    force = request.stream and way.stream_options and request.endpoint in GENERATING
+    return RelayExchange(
         request=HttpRequest(
-            url=endpoint_url(base_url, CHAT_PATH),
-            headers=_headers(vendor, provider, secret, request, target),
-            body=msgspec.json.encode(body),
+            url=way.url, headers=headers, body=written(draft, force_stream_usage=force)
         ),
+        endpoint=request.endpoint,
+        include_usage=request.include_usage,
+        usage_forced=force and not request.include_usage,
+        encoding_format=request.head.encoding_format,
+        dimensions=request.head.dimensions,
+        secret=secret,
+        dropped=tuple(draft.dropped),
+        names=draft.names if chats and (draft.names or not vendor.tidy) else None,
+        model=target.model,
+        inputs=inputs,
+    )
+
+
+def _response(
+    vendor: Vendor,
+    way: Way,
+    headers: Mapping[str, str],
+    provider: ProviderConfig,
+    secret: str | None,
+    request: InferenceRequest,
+    target: Target,
+) -> Exchange:
+    body, lost = rewrite(
+        request.raw,
+        model=target.model,
+        params=operators(provider, target),
+        lacks=vendor.responses_lack,
+        expanded=request.expanded,
+    )
+    refuse_dropped(lost, target)
+    return ResponsesRelayExchange(
+        request=HttpRequest(url=way.url, headers=headers, body=body), secret=secret, dropped=lost
+    )
+
+
+def _passed(
+    way: Way,
+    headers: Mapping[str, str],
+    provider: ProviderConfig,
+    secret: str | None,
+    request: InferenceRequest,
+    target: Target,
+) -> PassedExchange:
+    kind = request.content_type
+    params = {**provider.params, **target.params}
+    body = rewritten(request.raw, content_type=kind, model=target.model, params=params)
+    accept = "text/event-stream" if request.stream else "*/*"
+    return PassedExchange(
+        request=HttpRequest(
+            url=way.url, headers={**headers, "content-type": kind, "accept": accept}, body=body
+        ),
+        endpoint=request.endpoint,
+        asked=request.raw,
+        secret=secret,
+    )
+
+
+def operators(provider: ProviderConfig, target: Target) -> Mapping[str, object]:
+    """Return the operator's fields for a target; its own go before its provider's."""
+    if not provider.params or not target.params:
+        return target.params or provider.params
+    return {**provider.params, **target.params}
+
+
+def translated(
+    vendor: Vendor,
+    way: Way,
+    *,
+    headers: Mapping[str, str],
+    provider: ProviderConfig,
+    secret: str | None,
+    request: InferenceRequest,
+    target: Target,
+) -> Exchange:
+    """Return the exchange that asks the vendor's chat what was asked in another dialect."""
+    chat, served = chat_of(request, target)
+    built = build_request(chat, stream_options=way.stream_options)
+    params = operators(provider, target)
+    own = {name: value for name, value in params.items() if name not in built.body}
+    draft = Draft({**own, **built.body}, model=target.known_as, own=own, can=target.capabilities)
+    draft.dropped.extend(built.dropped)
+    applied(draft, vendor.steps)
+    refuse_dropped(draft.dropped, target)
+    return TranslatingExchange(
+        request=HttpRequest(url=way.url, headers=headers, body=msgspec.json.encode(draft.body)),
         chat=chat,
         served=served,
         target=CHAT,
-        built=built,
+        built=msgspec.structs.replace(
+            built,
+            body=draft.body,
+            asked=msgspec.structs.replace(built.asked, tool_names=draft.names),
+            dropped=tuple(draft.dropped),
+        ),
         secret=secret,
     )
 
 
 def _headers(
     vendor: Vendor,
+    way: Way,
     provider: ProviderConfig,
-    secret: str | None,
     request: InferenceRequest,
     target: Target,
 ) -> dict[str, str]:
@@ -161,9 +298,8 @@ def _headers(
         # Unpacking would need a limit of its own: 306 KB of gzip can hold 300 MB.
         "accept-encoding": "identity",
         "user-agent": USER_AGENT,
+        **way.auth,
     }
-    if secret:
-        headers["authorization"] = f"Bearer {secret}"
     for own in (vendor.headers, provider.headers, target.headers):
         if own:
             headers.update({name.lower(): value for name, value in own.items()})

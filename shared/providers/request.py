@@ -36,6 +36,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     safety_identifier: str | None = None
     encoding_format: str | None = None
+    prompt_cache_key: str | None = None
     dimensions: int | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -43,6 +44,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     frequency_penalty: float | None = None
     seed: float | None = None
     parallel_tool_calls: bool | None = None
+    stream_format: str | None = None
     stop: str | list[str] | None = None
     tool_choice: str | dict[str, msgspec.Raw] | None = None
     response_format: dict[str, msgspec.Raw] | None = None
@@ -51,13 +53,17 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     messages: msgspec.Raw = msgspec.Raw()
     input: msgspec.Raw = msgspec.Raw()
     prompt: msgspec.Raw = msgspec.Raw()
+    documents: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()
 
 
 class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One call as the gateway sees it. `endpoint` is a path such as `/v1/chat/completions`.
 
-    `files` are what the gateway has fetched for a provider that cannot, by their URLs.
+    `content_type` is that of `raw`, with a form's boundary. `files` are what the gateway has
+    fetched for a provider that cannot, by their URLs. `headers` are the few of the caller's that a
+    relay to the dialect's own vendor sends on, in lower case. `expanded`: the history that the
+    request refers to has been written out.
     """
 
     endpoint: str
@@ -65,12 +71,26 @@ class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True):
     raw: bytes
     head: RequestHead
     message_count: int = 1
+    content_type: str = "application/json"
     files: Mapping[str, FetchedFile] = {}
+    headers: Mapping[str, str] = {}
+    expanded: bool = False
 
     @property
     def stream(self) -> bool:
         """Whether the caller wants server-sent events."""
         return bool(self.head.stream)
+
+    @property
+    def user(self) -> str | None:
+        """The end user, as the body names one: OpenAI's fields, or Anthropic's `metadata`."""
+        head = self.head
+        if head.safety_identifier or head.user:
+            return head.safety_identifier or head.user
+        if self.dialect == "anthropic" and head.metadata and "user_id" in head.metadata:
+            user_id = msgspec.json.decode(head.metadata["user_id"])
+            return user_id if isinstance(user_id, str) else None
+        return None
 
     @property
     def include_usage(self) -> bool:

@@ -11,6 +11,7 @@ from shared.chat.usage import Usage
 from shared.errors import FailureKind, UnsupportedParameter, UpstreamError
 from shared.providers.exchange import SUCCESS, HttpRequest, HttpResponse, Reply, Scan
 from shared.providers.head import refuse_body
+from shared.providers.hiding import without_secret
 from shared.providers.target import Target
 
 
@@ -47,14 +48,18 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     `tool_names` and `call_ids` turn the provider's names and ids back into the caller's, where they
     had to be changed. `json_tool` is the name of the tool that stands for a response format: its
-    arguments are the answer's text. `tools` says whether any were offered.
+    arguments are the answer's text. `custom_tools` are those that take free text, by the provider's
+    names, where it had to be wrapped. `tools` says whether any were offered. `nonce` is this
+    question's alone, for ids that the provider does not give.
     """
 
     model: str = ""
     tool_names: Mapping[str, str] = {}
     call_ids: Mapping[str, str] = {}
     json_tool: str | None = None
+    custom_tools: frozenset[str] = frozenset()
     tools: bool = False
+    nonce: str = ""
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +136,7 @@ class TranslatingExchange:
         secret: str | None = None,
     ) -> None:
         self.request = request
-        self.dropped = built.dropped
+        self.dropped = tuple(dict.fromkeys((*chat.lost, *built.dropped)))
         self._chat = chat
         self._served = served
         self._target = target
@@ -143,12 +148,15 @@ class TranslatingExchange:
         refused = refuse_body(response.headers)
         if refused is not None:
             raise refused
-        answer = self._target.parse_response(response.body, self._asked)
+        try:
+            answer = self._target.parse_response(response.body, self._asked)
+        except UpstreamError as error:
+            raise without_secret(error, self._secret) from None
         finish = answer.choices[0].finish if answer.choices else None
         return Reply(
             body=self._served.render_response(answer, self._chat),
             model=answer.model or None,
-            usage=answer.usage,
+            usage=answer.billed or answer.usage,
             finish_reason=None if finish is None else finish.value,
         )
 
@@ -165,20 +173,26 @@ class TranslatingExchange:
     def scanner(self) -> "TranslatingScanner":
         """Return a fresh scanner for this exchange's stream."""
         return TranslatingScanner(
-            self._target.decoder(self._asked), self._served.renderer(self._chat)
+            self._target.decoder(self._asked),
+            self._served.renderer(self._chat),
+            secret=self._secret,
         )
 
 
 class TranslatingScanner:
-    """A provider's stream in, the caller's stream out."""
+    """A provider's stream in, the caller's stream out. No error of it tells the `secret`."""
 
-    def __init__(self, decoder: StreamDecoder, renderer: DeltaRenderer) -> None:
+    def __init__(
+        self, decoder: StreamDecoder, renderer: DeltaRenderer, *, secret: str | None = None
+    ) -> None:
         self.model: str | None = None
         self.usage: Usage | None = None
         self.finished = False
         self.content_bytes = 0
         self._decoder = decoder
         self._renderer = renderer
+        self._secret = secret
+        self._told: Usage | None = None
         self._done: dict[int, bool] = {}
         self._ended = False
         self._error: UpstreamError | None = None
@@ -201,11 +215,12 @@ class TranslatingScanner:
 
     def closing(self, cost_usd: str | None) -> bytes:
         """Return the usage chunk, if asked and known, and the end mark."""
-        return self._renderer.closing(self.usage, cost_usd)
+        return self._renderer.closing(self._told or self.usage, cost_usd)
 
     def _take(self, decoded: Decoded) -> Scan:
         self._ended = decoded.ended
-        self._error = decoded.error
+        if decoded.error is not None:
+            self._error = without_secret(decoded.error, self._secret)
         content_events = sum([self._learn(delta) for delta in decoded.deltas])
         if self._ended and not self.finished and self._error is None:
             self._error = _malformed("The provider ended its stream without a finish reason.")
@@ -220,7 +235,9 @@ class TranslatingScanner:
     def _learn(self, delta: ChatDelta) -> bool:
         """Take in one delta; return whether it has content."""
         self.model = self.model or delta.model
-        self.usage = delta.usage or self.usage
+        if delta.usage is not None:
+            self.usage = delta.billed or delta.usage
+            self._told = delta.usage
         pieces = [delta.text or "", delta.refusal or ""]
         if delta.reasoning is not None:
             pieces.append(delta.reasoning.text)

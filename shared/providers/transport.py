@@ -177,7 +177,7 @@ def failure_of(error: Exception, *, host: str) -> UpstreamError:
 
 @lru_cache(maxsize=256)
 def _url(url: str) -> URL:
-    return URL(url)
+    return URL(url, encoded="%" in url)
 
 
 def _host(url: str) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from shared.config.model import Price, Retry, Timeouts
+from shared.config.model import Breaker, Hedge, Price, Retry, StreamRecovery, Timeouts
 from shared.errors import FailureKind
+from shared.limits.limiter import Scope
 from shared.providers.target import Target
 from shared.routing.order import Calm, Draw, Facts, Outlook, ordered
 from shared.routing.route import Route, Routes
@@ -17,21 +18,25 @@ NO_FACTS = Facts()
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One target to try, with the policies of the route it comes from.
 
-    `price` is the config's own for this target, None where the list decides.
+    `price` is the config's own for this target, None where the list decides. `limits` are the
+    target's own, None where it has none.
     """
 
     route: str
     target: Target
     retry: Retry
     timeouts: Timeouts
+    breaker: Breaker = Breaker()
     hold_output_tokens: int = 4096
     price: Price | None = None
+    limits: Scope | None = None
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Steps in order; `redirects` replaces what is left after a failure of that kind.
 
-    `configured` is the route's name in the file: a wildcard stands for many routes.
+    `configured` is the route's name in the file: a wildcard stands for many routes. `retry_share`
+    is that of its requests which may be tried again.
     """
 
     route: str
@@ -39,6 +44,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     redirects: Mapping[FailureKind, tuple[Step, ...]] = {}
     total_s: float = 600.0
+    retry_share: float = Retry().share
+    stream_recovery: StreamRecovery = "off"
+    hedge: Hedge = Hedge()
 
 
 def build_plan(
@@ -61,11 +69,16 @@ def build_plan(
         if (fallback := find(name)) is not None:
             steps += _steps(fallback, facts, outlook, draw, turn)
     redirects = {
-        kind: tuple(
-            step
-            for name in names
-            if (other := find(name)) is not None
-            for step in _steps(other, facts, outlook, draw, turn)
+        kind: _fit_first(
+            _first_of_each(
+                [
+                    step
+                    for name in names
+                    if (other := find(name)) is not None
+                    for step in _steps(other, facts, outlook, draw, turn)
+                ]
+            ),
+            outlook,
         )
         for kind, names in route.on_failure.items()
     }
@@ -75,6 +88,9 @@ def build_plan(
         steps=_fit_first(_first_of_each(steps), outlook),
         redirects=redirects,
         total_s=route.timeouts.total_s,
+        retry_share=route.retry.share,
+        stream_recovery=route.stream_recovery,
+        hedge=route.hedge,
     )
 
 
@@ -96,8 +112,10 @@ def fixed_plans(routes: Routes) -> dict[str, Plan]:
 
 
 def _is_fixed(route: Route) -> bool:
-    one = len(route.choices) == 1 and len(route.choices[0]) == 1
-    return one or (route.strategy == "priority" and all(len(group) == 1 for group in route.choices))
+    if len(route.choices) == 1 and len(route.choices[0]) == 1:
+        return True
+    one_each = all(len(group) == 1 for group in route.choices)
+    return route.strategy == "priority" and route.sticky == "off" and one_each
 
 
 def _never() -> float:
@@ -111,8 +129,10 @@ def _steps(route: Route, facts: Facts, outlook: Outlook, draw: Draw, turn: int) 
             target=choice.target,
             retry=route.retry,
             timeouts=route.timeouts,
+            breaker=route.breaker,
             hold_output_tokens=route.hold_output_tokens,
             price=choice.price,
+            limits=choice.limits,
         )
         for choice in ordered(route, facts, outlook, draw, turn)
     ]

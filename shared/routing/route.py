@@ -5,27 +5,35 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from shared.config.model import (
+    Breaker,
     Config,
+    Hedge,
     Price,
     ProviderConfig,
     Retry,
     RouteConfig,
+    Sticky,
     Strategy,
+    StreamRecovery,
     Timeouts,
 )
 from shared.errors import FailureKind
+from shared.limits.limiter import Scope
+from shared.limits.scopes import target_scopes
 from shared.providers.target import Target
 
 
 class WeightedTarget(msgspec.Struct, frozen=True, kw_only=True):
     """A target and its share; one per credential when a provider has several.
 
-    `price` is the config's own for this target, None where the list decides.
+    `price` is the config's own for this target, None where the list decides. `limits` are the
+    target's own, one count for all of its credentials.
     """
 
     target: Target
     weight: int
     price: Price | None = None
+    limits: Scope | None = None
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +52,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     on_failure: Mapping[FailureKind, tuple[str, ...]] = {}
     timeouts: Timeouts = Timeouts()
     retry: Retry = Retry()
+    breaker: Breaker = Breaker()
+    sticky: Sticky = "off"
+    stream_recovery: StreamRecovery = "off"
+    hedge: Hedge = Hedge()
     hold_output_tokens: int = 4096
 
 
@@ -74,8 +86,9 @@ def compile_routes(config: Config) -> Routes:
     by_name: dict[str, Route] = {}
     aliases: dict[str, str] = {}
     wildcards: list[tuple[str, Route]] = []
+    limits = target_scopes(config)
     for entry in config.routes:
-        route = _compiled(entry, config.providers)
+        route = _compiled(entry, config.providers, limits)
         if entry.model.endswith("*"):
             wildcards.append((entry.model[:-1], route))
         else:
@@ -112,20 +125,27 @@ def resolved(wildcard: Route, prefix: str, model: str) -> Route:
     return msgspec.structs.replace(wildcard, model=model, choices=choices)
 
 
-def _compiled(entry: RouteConfig, providers: Mapping[str, ProviderConfig]) -> Route:
+def _compiled(
+    entry: RouteConfig,
+    providers: Mapping[str, ProviderConfig],
+    limits: Mapping[tuple[str, int], Scope],
+) -> Route:
     choices = []
-    for target in entry.targets:
+    for number, target in enumerate(entry.targets):
         provider = providers[target.provider]
         named = Target(
             provider=target.provider,
             model=target.model,
+            base_model=target.base_model,
             weight=target.weight,
             credential=target.credential or "",
             params=target.params,
             headers=target.headers,
+            capabilities=target.capabilities,
             unsupported=entry.unsupported,
         )
-        choices.append(_by_credential(named, provider, target.price or entry.price))
+        price, scope = target.price or entry.price, limits.get((entry.model, number))
+        choices.append(_by_credential(named, provider, price, scope))
     return Route(
         model=entry.model,
         configured=entry.model,
@@ -135,19 +155,26 @@ def _compiled(entry: RouteConfig, providers: Mapping[str, ProviderConfig]) -> Ro
         on_failure={FailureKind(kind): names for kind, names in entry.on_failure.items()},
         timeouts=entry.timeouts,
         retry=entry.retry,
+        breaker=entry.breaker,
+        sticky=entry.sticky,
+        stream_recovery=entry.stream_recovery,
+        hedge=entry.hedge,
         hold_output_tokens=entry.hold_output_tokens,
     )
 
 
 def _by_credential(
-    target: Target, provider: ProviderConfig, price: Price | None
+    target: Target, provider: ProviderConfig, price: Price | None, limits: Scope | None = None
 ) -> tuple[WeightedTarget, ...]:
     names: Sequence[tuple[str, int]] = [(key.name, key.weight) for key in provider.api_keys]
     if target.credential:
         names = [(target.credential, 1)]
     return tuple(
         WeightedTarget(
-            target=msgspec.structs.replace(target, credential=name), weight=weight, price=price
+            target=msgspec.structs.replace(target, credential=name),
+            weight=weight,
+            price=price,
+            limits=limits,
         )
         for name, weight in names or [("default", 1)]
     )

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from shared.chat.usage import Usage
 from shared.store.columns import Document, Moment, Words
 
-REVISION = "0002"
+REVISION = "0005"
 """The newest migration. Kept here so that a server need not load Alembic to check it."""
 
 VERSION = sa.table("alembic_version", sa.column("version_num", sa.Text))
@@ -74,7 +74,15 @@ ledger = sa.Table(
     sa.Column("reasoning_tokens", sa.BigInteger, nullable=False),
     sa.Column("input_audio_tokens", sa.BigInteger, nullable=False),
     sa.Column("output_audio_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cache_write_1h_tokens", sa.BigInteger, nullable=False),
+    sa.Column("input_image_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_image_tokens", sa.BigInteger, nullable=False),
+    sa.Column("input_characters", sa.BigInteger, nullable=False),
+    sa.Column("input_audio_ms", sa.BigInteger, nullable=False),
     sa.Column("estimated", sa.Boolean, nullable=False),
+    sa.Column("service_tier", Words),
+    # The cost by the provider's own account; ours stands beside it.
+    sa.Column("reported_nanousd", sa.BigInteger),
     sa.Column("cost_nanousd", sa.BigInteger),
     sa.Column("price_source", Words),
     sa.Column("duration_ms", sa.BigInteger, nullable=False),
@@ -311,6 +319,37 @@ delivery_attempt = sa.Table(
     sa.Column("duration_ms", sa.BigInteger, nullable=False),
     sa.Column("error", Words),
     sa.Column("answer_head", sa.LargeBinary, nullable=False),
+)
+
+response = sa.Table(
+    "response",
+    metadata,
+    sa.Column("tenant_id", Words, primary_key=True),
+    sa.Column("id", Words, primary_key=True),
+    sa.Column("previous_id", Words),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("expires_at", Moment, nullable=False),
+    # Deleted by its caller, but others go on from it.
+    sa.Column("deleted_at", Moment),
+    # Of its own content and of all that it goes on from: known before any of it is read.
+    sa.Column("context_bytes", sa.BigInteger, nullable=False),
+    sa.Column("input", sa.LargeBinary, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Index("ix_response_previous", "tenant_id", "previous_id"),
+    sa.Index("ix_response_expires", "expires_at"),
+)
+
+cache_hit = sa.Table(
+    "cache_hit",
+    metadata,
+    sa.Column("tenant_id", Words, primary_key=True),
+    sa.Column("starts_at", Moment, primary_key=True),
+    sa.Column("provider", Words, primary_key=True),
+    sa.Column("model", Words, primary_key=True),
+    sa.Column("hits", sa.BigInteger, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("saved_nanousd", sa.BigInteger, nullable=False),
 )
 
 lease = sa.Table(

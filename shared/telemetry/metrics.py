@@ -29,6 +29,7 @@ _CALL_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120,
 _FIRST_TOKEN_S = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 20, 40, 60)
 _QUEUE_S = (0.05, 0.25, 1, 3, 10, 30, 60, 300, 1800, 7200, 28800, 86400)
 _OVERHEAD_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.3, 0.5, 1, 2.5, 5)
 _HOLD_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 REQUESTS = Counter(
@@ -55,6 +56,43 @@ ATTEMPT_SECONDS = Histogram(
     "Seconds that one call to a provider took.",
     ("provider",),
     buckets=_CALL_S,
+    registry=REGISTRY,
+)
+BREAKER_CHANGES = Counter(
+    "sluiceway_breaker_changes_total",
+    "Changes of targets' breakers, by the phase they changed to.",
+    ("provider", "phase"),
+    registry=REGISTRY,
+)
+BREAKERS_NOT_CLOSED = Gauge(
+    "sluiceway_breakers_not_closed",
+    "Targets that are left alone or being tried again, as each process sees them.",
+    ("provider",),
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+TARGETS_SET_ASIDE = Counter(
+    "sluiceway_targets_set_aside_total",
+    "Times that a target was put last for a while: limited, or parked (its credential refused).",
+    ("provider", "fact"),
+    registry=REGISTRY,
+)
+HEDGES = Counter(
+    "sluiceway_hedges_total",
+    "Calls that were made of two targets at once, by which of them answered first.",
+    ("winner",),
+    registry=REGISTRY,
+)
+STREAMS_RECOVERED = Counter(
+    "sluiceway_streams_recovered_total",
+    "Streams that broke off and might be gone on with, by whether another target did.",
+    ("outcome",),
+    registry=REGISTRY,
+)
+RETRIES_REFUSED = Counter(
+    "sluiceway_retries_refused_total",
+    "Further calls that were not made because a route had made enough of them of late.",
+    ("provider",),
     registry=REGISTRY,
 )
 FIRST_TOKEN_SECONDS = Histogram(
@@ -147,6 +185,19 @@ REQUESTS_IN_FLIGHT = Gauge(
     registry=REGISTRY,
     multiprocess_mode="livesum",
 )
+SHED = Counter(
+    "sluiceway_shed_total",
+    "Inference requests refused because the process had too much to do, by priority and reason.",
+    ("priority", "reason"),
+    registry=REGISTRY,
+)
+EVENT_LOOP_LAG_SECONDS = Histogram(
+    "sluiceway_event_loop_lag_seconds",
+    "Seconds that an event loop was late for a timer, looked at ten times a second.",
+    ("role",),
+    registry=REGISTRY,
+    buckets=_LAG_S,
+)
 OVERHEAD_SECONDS = Histogram(
     "sluiceway_overhead_seconds",
     "Seconds of a request that were ours and no provider's, up to the first byte of its answer.",
@@ -157,6 +208,12 @@ LIMITS_REFUSED = Counter(
     "sluiceway_limits_refused_total",
     "Requests refused by a limit of ours, by whose it is and what it counts.",
     ("scope_kind", "dimension"),
+    registry=REGISTRY,
+)
+FULL_TARGETS = Counter(
+    "sluiceway_full_targets_total",
+    "Times a target was passed over because a limit of its own was reached.",
+    ("provider",),
     registry=REGISTRY,
 )
 LIMITER_FALLBACK = Gauge(
@@ -187,6 +244,41 @@ REDIS_FAILURES = Counter(
     "sluiceway_redis_failures_total",
     "Calls to Redis that failed or took too long.",
     registry=REGISTRY,
+)
+CACHE_REQUESTS = Counter(
+    "sluiceway_cache_requests_total",
+    "Calls that the response cache was in the way of, by result: hit, miss or bypass.",
+    ("result",),
+    registry=REGISTRY,
+)
+CACHE_SAVED = Counter(
+    "sluiceway_cache_saved_nanousd_total",
+    "What hits would have cost in nano-dollars (a billionth of a US dollar).",
+    ("provider",),
+    registry=REGISTRY,
+)
+CACHE_ENTRIES = Gauge(
+    "sluiceway_cache_entries",
+    "Answers kept in the memory of processes.",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+CACHE_BYTES = Gauge(
+    "sluiceway_cache_bytes",
+    "Bytes of the answers kept in the memory of processes.",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+CACHE_EVICTIONS = Counter(
+    "sluiceway_cache_evictions_total",
+    "Answers that had to make room for others in memory.",
+    registry=REGISTRY,
+)
+CACHE_AWAY = Gauge(
+    "sluiceway_cache_away",
+    "1 while a process cannot reach the Redis of the response cache, so that nothing is looked up.",
+    registry=REGISTRY,
+    multiprocess_mode="livemax",
 )
 STORE_FAILURES = Counter(
     "sluiceway_store_failures_total",

@@ -18,12 +18,17 @@ from shared.telemetry.metrics import (
     ATTEMPT_SECONDS,
     ATTEMPTS,
     BUDGET_REFUSED,
+    CACHE_REQUESTS,
+    CACHE_SAVED,
     COST,
     FIRST_TOKEN_SECONDS,
+    FULL_TARGETS,
+    HEDGES,
     LIMITS_REFUSED,
     OVERHEAD_SECONDS,
     REQUEST_SECONDS,
     REQUESTS,
+    STREAMS_RECOVERED,
     TOKENS,
     UNPRICED_ATTEMPTS,
     count,
@@ -44,6 +49,11 @@ ENDPOINTS = frozenset(
         "/v1/responses",
         "/v1/messages",
         "/v1/messages/count_tokens",
+        "/v1/moderations",
+        "/v1/images/generations",
+        "/v1/audio/speech",
+        "/v1/audio/transcriptions",
+        "/v1/rerank",
         "/v1/models",
         "/v1/jobs",
         "/v1/usage",
@@ -52,6 +62,8 @@ ENDPOINTS = frozenset(
 SCOPE_KINDS = frozenset({"tenant", "key", "user", "route"})
 DIMENSIONS = frozenset({"rpm", "tpm", "rpd", "tpd", "concurrency"})
 ACTIONS = frozenset({"reject", "warn"})
+WINNERS = frozenset({"first", "second"})
+RECOVERIES = frozenset({"recovered", "failed"})
 _HUNDREDS = frozenset(range(100, 600))
 _KINDS = {
     kind: attrgetter(f"{kind}_tokens")
@@ -132,9 +144,31 @@ def observe_limit_refusal(limit_source: str) -> None:
     count(LIMITS_REFUSED, labels, 1)
 
 
+def observe_hedge(winner: str) -> None:
+    """Count a race of two targets by who answered: the "first" or the "second"."""
+    count(HEDGES, (_known(winner, WINNERS),), 1)
+
+
+def observe_recovery(outcome: str) -> None:
+    """Count a broken stream: "recovered" by another target, or "failed"."""
+    count(STREAMS_RECOVERED, (_known(outcome, RECOVERIES),), 1)
+
+
+def observe_full_target(provider: str) -> None:
+    """Count a target that was passed over, for a limit of its own is reached."""
+    count(FULL_TARGETS, (provider,), 1)
+
+
 def observe_budget_refusal(action: str) -> None:
     """Count a call that a budget had no room for: "reject", or "warn" where it ran all the same."""
     count(BUDGET_REFUSED, (_known(action, ACTIONS),), 1)
+
+
+def observe_cache(result: str, provider: str = "", saved_nanousd: int | None = None) -> None:
+    """Count a call that the cache was in the way of; of a hit also what it saved."""
+    count(CACHE_REQUESTS, (result,), 1)
+    if saved_nanousd:
+        count(CACHE_SAVED, (provider,), saved_nanousd)
 
 
 @contextmanager

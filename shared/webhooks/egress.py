@@ -1,4 +1,6 @@
-"""Which addresses a webhook may be sent to, decided on the resolved address only.
+"""Where an address that a caller named may lead, decided on the resolved address only.
+
+So for webhooks, and for files that are fetched by URL.
 
 Names and odd spellings (`0x7f000001`, `127.1`) prove nothing; what is dialled does. Python's own
 `is_global` is not the test either: it calls multicast, NAT64 and 6to4 forms of loopback global.
@@ -60,7 +62,7 @@ def networks(texts: Sequence[str]) -> tuple[Network, ...]:
 
 
 def refusal(address: str, allowed: Sequence[Network] = ()) -> str | None:
-    """Say why a webhook must not go to this address; None when it may.
+    """Say why this address must not be reached; None when it may.
 
     IPv4-mapped and NAT64 forms are judged by the address inside; 6to4 and Teredo, which hide one
     too, are refused. `allowed` networks are fine although they are not global.

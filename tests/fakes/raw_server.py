@@ -94,7 +94,7 @@ def answers(*pieces: bytes, gap_s: float = 0.0) -> Talk:
         while True:
             await read_request(reader)
             for piece in pieces:
-                if reader.at_eof():
+                if reader.at_eof() or writer.is_closing():
                     return
                 writer.write(piece)
                 await asyncio.sleep(gap_s)

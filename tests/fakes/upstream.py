@@ -59,6 +59,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     wait_s: float = 0.0
     """How long the head takes."""
     gap_s: float = 0.0
+    pauses: Mapping[int, float] = msgspec.field(default_factory=dict)
+    """Seconds to wait before the piece of that number, beside the gap."""
     framing: Literal["length", "chunked", "close"] = "length"
     end: Literal["orderly", "reset", "eof", "stall"] = "orderly"
     before_head: Literal["nothing", "reset", "silence"] = "nothing"
@@ -243,7 +245,10 @@ class Upstream:
             return False
         writer.write(_head(answer))
         for number, piece in enumerate(answer.pieces):
-            if number and answer.gap_s and await _gone(reader, answer.gap_s):
+            pause_s = answer.pauses.get(number, 0.0) + (answer.gap_s if number else 0.0)
+            if pause_s and await _gone(reader, pause_s):
+                return False
+            if writer.is_closing():  # the caller has gone; uvloop would call writing a bug
                 return False
             writer.write(_framed(piece, answer))
             await writer.drain()

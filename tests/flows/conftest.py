@@ -13,6 +13,7 @@ from tests.fakes.receiver import Receiver, running_receiver
 from tests.fakes.stack import Child, Stack, running_stack
 from tests.fakes.upstream import Upstream
 from tests.fakes.vendor import running_vendor
+from tests.flows.scenes import Rig, running_rig
 from tests.services import run_redis
 
 KEY = "sk-acme-0123456789abcdef"
@@ -29,6 +30,7 @@ providers:
 defaults:
   price: {{input_per_mtok: 1, output_per_mtok: 2}}
   retry: {{max_attempts: 1}}
+  breaker: {{failures: 1000, window_s: 0.1, open_s: 0.01, limited_s: 0, parked_s: 0}}
   timeouts: {{connect_s: 1, first_token_s: 0.5, idle_s: 0.5, attempt_s: 1, total_s: 5}}
 routes:
   - {{model: mock, aliases: [team/mock], targets: [{{provider: mock, model: mock-1}}]}}
@@ -104,6 +106,19 @@ def client(line: Line) -> Iterator[OpenAI]:
     """OpenAI's SDK, pointed at the gateway."""
     with line.client() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def _rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with running_rig(tmp_path_factory.mktemp("scenes")) as rig:
+        yield rig
+
+
+@pytest.fixture
+def rig(_rig: Rig) -> Rig:
+    """Two providers, each telling its story well until told otherwise."""
+    _rig.tells_well()
+    return _rig
 
 
 _numbers = count(1)

@@ -1,9 +1,9 @@
-"""Limits and budgets over two processes: exact where they let through, a wall where they end."""
+"""Limits and budgets over several processes: exact where they let through, walls at their ends."""
 
 import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +11,23 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.fakes.callers import crowd, post
 from tests.fakes.stack import Child, Stack, running_stack
 from tests.services import RedisServer
 
 pytestmark = pytest.mark.anyio
 
-LENGTH_S = float(os.environ.get("SLUICEWAY_LIMITS_S", "6"))
-"""30 is the full length."""
+LENGTH_S = float(os.environ.get("SLUICEWAY_LIMITS_S", "4"))
+FULL_S = 30.0
+PROCESSES = 4
 RPM = 120
-CALLERS = 100
+CALLERS = 200
 ROOM = 50
 
 
 LIMITED = "sk-limited-0123456789abcdef"
 POOR = "sk-poor-0123456789abcdef"
+FREE = "sk-free-0123456789abcdef"
 CONFIG = """
 version: 1
 providers: {{mock: {{kind: mock, params: {{mock: {{delay_s: 0.05}}}}}}}}
@@ -32,7 +35,12 @@ routes:
   - model: mock
     targets: [{{provider: mock, model: mock-1}}]
     price: {{input_per_mtok: 1, output_per_mtok: 2}}
+  - model: spilling
+    targets:
+      - {{provider: mock, model: first, limits: {{rpm: 90}}}}
+      - {{provider: mock, model: second, limits: {{rpm: 30}}}}
 tenants:
+  - {{id: free, keys: [{{name: ci, key: {free}}}]}}
   - {{id: limited, keys: [{{name: ci, key: {limited}}}], limits: {{rpm: {rpm}, tpm: 1000000000}}}}
   - id: poor
     keys: [{{name: ci, key: {poor}}}]
@@ -46,17 +54,19 @@ BODY = {
 
 
 @dataclass(kw_only=True)
-class Pair:
-    """Two API processes on one database and one Redis."""
+class Several:
+    """API processes on one database and one Redis."""
 
     stack: Stack
-    apis: tuple[Child, Child]
+    apis: Sequence[Child]
 
-    async def asked(self, client: httpx.AsyncClient, key: str, number: int) -> httpx.Response:
-        """Call one of the two."""
+    async def asked(
+        self, client: httpx.AsyncClient, key: str, number: int, **fields: object
+    ) -> httpx.Response:
+        """Call one of them."""
         return await client.post(
-            f"{self.apis[number % 2].url}/v1/chat/completions",
-            json=BODY,
+            f"{self.apis[number % len(self.apis)].url}/v1/chat/completions",
+            json={**BODY, **fields},
             headers={"authorization": f"Bearer {key}"},
         )
 
@@ -66,23 +76,30 @@ def callers() -> httpx.AsyncClient:
 
 
 @pytest.fixture
-def pair(tmp_path, sqlite_url: str, redis_server: RedisServer) -> Iterator[Pair]:
-    with running_pair(tmp_path, sqlite_url, redis_server) as found:
-        yield found
+def four(tmp_path, sqlite_url: str, redis_server: RedisServer) -> Iterator[Several]:
+    redis_server.flush()
+    config = CONFIG.format(limited=LIMITED, poor=POOR, free=FREE, rpm=RPM, limit=1)
+    with running_stack(
+        tmp_path / "four", config, database_url=sqlite_url, redis_url=redis_server.url
+    ) as stack:
+        apis = [stack.start("api", "--stop-delay=0") for _ in range(PROCESSES)]
+        for api in apis:
+            stack.wait_for_api(api)
+        yield Several(stack=stack, apis=apis)
 
 
 @pytest.fixture
-def either_pair(tmp_path, store_url: str, redis_server: RedisServer) -> Iterator[Pair]:
+def either_pair(tmp_path, store_url: str, redis_server: RedisServer) -> Iterator[Several]:
     """The pair on each of the databases."""
     with running_pair(tmp_path, store_url, redis_server) as found:
         yield found
 
 
 @contextmanager
-def running_pair(tmp_path: Path, store_url: str, redis_server: RedisServer) -> Iterator[Pair]:
+def running_pair(tmp_path: Path, store_url: str, redis_server: RedisServer) -> Iterator[Several]:
     """The poor tenant's budget has room for exactly ROOM calls, by what a call really costs."""
     redis_server.flush()
-    config = CONFIG.format(limited=LIMITED, poor=POOR, rpm=RPM, limit="{limit}")
+    config = CONFIG.format(limited=LIMITED, poor=POOR, free=FREE, rpm=RPM, limit="{limit}")
     probe = config.replace("{limit}", "1")
     with running_stack(
         tmp_path / "probe", probe, database_url=store_url, redis_url=redis_server.url
@@ -104,34 +121,64 @@ def running_pair(tmp_path: Path, store_url: str, redis_server: RedisServer) -> I
         database_url=store_url,
         redis_url=redis_server.url,
     ) as stack:
-        yield Pair(stack=stack, apis=(stack.api(), stack.api()))
+        yield Several(stack=stack, apis=(stack.api(), stack.api()))
 
 
-async def test_two_processes_admit_burst_and_rate_and_no_more(pair):
-    """As one process would: RPM at once, then RPM / 60 a second, within 1 %."""
-    admitted: list[float] = []
-    async with callers() as client:
+async def admitted_for(four: Several, key: str, model: str) -> tuple[list[str], float]:
+    """Have all callers ask for a while; return which model answered each call, and how long.
+
+    That is until the last was answered: the pause after a refusal is no part of it.
+    """
+    models: list[str] = []
+    answered_s = 0.0
+    request = post("/v1/chat/completions", {**BODY, "model": model}, key)
+
+    async def call(number: int) -> None:
+        nonlocal answered_s
+        caller = await connect(four.apis[number % PROCESSES].port)
+        while time.monotonic() < started_s + LENGTH_S:
+            caller.send(request)
+            answer = await caller.answer()
+            answered_s = time.monotonic()
+            if answer.head.status == 200:
+                models.append(answer.head.headers["x-sluiceway-model"])
+                continue
+            assert (429, "rate_limit_exceeded") == (
+                answer.head.status,
+                answer.json["error"]["code"],
+            )
+            assert 1 <= int(answer.head.headers["retry-after"])
+            await asyncio.sleep(0.8)
+
+    async with crowd() as connect:
         started_s = time.monotonic()
-        ends_s = started_s + LENGTH_S
-
-        async def call(number: int) -> None:
-            while time.monotonic() < ends_s:
-                answer = await pair.asked(client, LIMITED, number)
-                if answer.status_code == 200:
-                    admitted.append(time.monotonic())
-                    continue
-                assert 429 == answer.status_code, answer.text
-                assert "rate_limit_exceeded" == answer.json()["error"]["code"]
-                assert "0" == answer.headers["x-ratelimit-remaining-requests"]
-                await asyncio.sleep(0.8)
-
         await asyncio.gather(*(call(number) for number in range(CALLERS)))
-        length_s = time.monotonic() - started_s
-
-    expected = RPM + RPM / 60 * length_s
-    assert abs(len(admitted) - expected) <= 0.01 * expected + 1
+        return models, answered_s - started_s
 
 
+def assert_admitted(count: int, rpm: int, length_s: float) -> None:
+    allowed = rpm + rpm / 60 * length_s
+    unasked = 0.01 if LENGTH_S >= FULL_S else 0.05
+    assert (1 - unasked) * allowed - 1 <= count <= 1.01 * allowed + 1
+
+
+async def test_four_processes_admit_burst_and_rate_and_no_more(four):
+    """As one process would: RPM at once, then RPM / 60 a second, within 1 %, and never more.
+
+    In the few seconds of the suite a busy machine may ask for a little less than it could get.
+
+    So do the targets of a route, one after the other, whose callers have no limit of their own.
+    """
+    limited, limited_s = await admitted_for(four, LIMITED, "mock")
+    models, length_s = await admitted_for(four, FREE, "spilling")
+
+    assert_admitted(len(limited), RPM, limited_s)
+    for model, rpm in (("first", 90), ("second", 30)):
+        assert_admitted(models.count(model), rpm, length_s)
+    assert ["first"] * 50 == models[:50]
+
+
+@pytest.mark.behaviour(160)
 async def test_concurrent_calls_cannot_pass_a_budget_together(either_pair):
     """Of 200 at once 45 to 50 are let through, though each holds more than it will cost."""
     async with callers() as client:

@@ -33,6 +33,7 @@ FAULTS: tuple[Callable[[Recorded], Answer], ...] = (
 )
 
 
+@pytest.mark.behaviour(142, 159)
 async def test_every_call_to_a_provider_is_in_the_books(line: Line):
     """Faults and impatient callers by the dozen: rows match what the vendors saw."""
     draw = random.Random(SEED)

@@ -94,6 +94,7 @@ def test_the_second_target_answers(line: Line, client: OpenAI, request_id: str, 
     assert 2_000_000 == rows[1]["cost_nanousd"]
 
 
+@pytest.mark.behaviour(123)
 @pytest.mark.parametrize("case", STREAMS_BEFORE_CONTENT)
 def test_the_second_target_streams(line: Line, client: OpenAI, request_id: str, case: str):
     """Until there is content nothing has been shown, so all of it can fall back."""
@@ -112,6 +113,7 @@ def test_the_second_target_streams(line: Line, client: OpenAI, request_id: str, 
     ] == outcomes(line.stack.wait_for_ledger(request_id, 2))
 
 
+@pytest.mark.behaviour(142)
 def test_the_only_target_is_tried_again(line: Line, client: OpenAI, request_id: str):
     line.vendor.script("alpha", status(500))
 
@@ -146,6 +148,7 @@ def test_when_all_fail_the_error_lists_the_attempts(line: Line, client: OpenAI, 
     assert [one["id"] for one in error.body["attempts"]] == [row["attempt_id"] for row in rows]
 
 
+@pytest.mark.behaviour(132)
 def test_when_all_limit_the_caller_is_limited(line: Line, client: OpenAI):
     """With the smallest of the hints."""
     line.vendor.script("alpha", status(429, retry_after="50"))
@@ -175,6 +178,7 @@ def test_the_callers_own_deadline_is_kept(line: Line, client: OpenAI, request_id
     assert ["failed"] == [row["outcome"] for row in line.stack.wait_for_ledger(request_id)]
 
 
+@pytest.mark.behaviour(121, 124, 125)
 @pytest.mark.parametrize("case", CUTS)
 def test_a_cut_stream_never_looks_whole(line: Line, client: OpenAI, request_id: str, case: str):
     """The SDK raises; nobody else answers, for half of the answer is out."""
@@ -196,6 +200,7 @@ def test_a_cut_stream_never_looks_whole(line: Line, client: OpenAI, request_id: 
     assert int(str(rows[0]["cost_nanousd"])) > 0
 
 
+@pytest.mark.behaviour(121)
 def test_a_cut_stream_has_no_end_mark(line: Line):
     """The error event is the last thing there is."""
     line.vendor.script("alpha", CUTS["reset"])
@@ -221,6 +226,7 @@ def closed_within(vendor: Upstream, limit_s: float, since_s: float) -> None:
     assert closed_at_s - since_s < limit_s
 
 
+@pytest.mark.behaviour(143, 159)
 def test_a_stream_that_is_left_is_left_upstream_too(line: Line, client: OpenAI, request_id: str):
     """Within a second: an abandoned stream is billed to its end."""
     line.vendor.script("alpha", streams(*["word "] * 200, gap_s=0.05))
@@ -239,6 +245,7 @@ def test_a_stream_that_is_left_is_left_upstream_too(line: Line, client: OpenAI, 
     assert int(str(rows[0]["output_tokens"])) >= 1
 
 
+@pytest.mark.behaviour(144, 145)
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_caller_who_leaves_before_the_answer_ends_the_call(
     line: Line, client: OpenAI, request_id: str, stream

@@ -123,6 +123,7 @@ async def test_a_cancelled_call_is_cancelled_at_its_provider(stack: Stack, vendo
     assert {"cancelled"} == {row["outcome"] for row in rows}
 
 
+@pytest.mark.behaviour(143)
 async def test_who_hangs_up_in_mid_stream_is_charged(stack: Stack, vendor: Upstream):
     """A hundred times, anywhere: one row each, by the provider's count or by a flagged guess."""
     draw = random.Random(SEED)

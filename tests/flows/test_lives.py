@@ -73,6 +73,7 @@ def test_forked_processes_replace_their_dead(stack: Stack):
     assert 6 == len(stack.rows("SELECT attempt_id FROM ledger"))
 
 
+@pytest.mark.behaviour(148)
 def test_a_stop_lets_open_calls_end(stack: Stack, vendor: Upstream):
     """A whole answer and a stream that were under way at SIGTERM come whole and are booked."""
     vendor.script("slow", streams(*["word "] * 10, gap_s=0.1))
@@ -164,6 +165,7 @@ def test_processes_do_not_outlive_a_killed_supervisor(stack: Stack, command: str
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.behaviour(148)
 def test_a_stop_tells_calls_that_last_too_long(stack: Stack, vendor: Upstream):
     """At the end of the grace a stream ends in an error event, a whole call in a 503; in order."""
     vendor.script("slow", streams(*["word "] * 100, gap_s=0.2))

@@ -26,6 +26,7 @@ WEATHER = {
 }
 
 
+@pytest.mark.behaviour(68)
 def test_chat_is_relayed_whole(line: Line, client: OpenAI):
     """The answer is the provider's own; the provider saw its own model and key."""
     answer = client.chat.completions.create(model="alpha", messages=HELLO, seed=7)
@@ -39,6 +40,7 @@ def test_chat_is_relayed_whole(line: Line, client: OpenAI):
     assert {"model": "alpha-1", "messages": HELLO, "seed": 7} == asked.json
 
 
+@pytest.mark.behaviour(140)
 def test_our_headers_tell_what_happened(client: OpenAI, request_id: str):
     raw = client.chat.completions.with_raw_response.create(
         model="alpha", messages=HELLO, extra_headers={"x-request-id": request_id}
@@ -67,6 +69,7 @@ def test_our_headers_tell_what_happened(client: OpenAI, request_id: str):
     assert request_id == raw.parse()._request_id
 
 
+@pytest.mark.behaviour(91, 92, 101)
 @pytest.mark.parametrize("model", ["mock", "alpha"])
 def test_stream_without_usage_ends_with_the_finish(client: OpenAI, model: str):
     """Section 4 of OpenAI's order: role, content, finish; the usage we asked for is kept back."""
@@ -82,6 +85,7 @@ def test_stream_without_usage_ends_with_the_finish(client: OpenAI, model: str):
     assert 1 == len({chunk.id for chunk in chunks})
 
 
+@pytest.mark.behaviour(100)
 @pytest.mark.parametrize("model", ["mock", "alpha"])
 def test_stream_with_usage_ends_with_usage_and_cost(client: OpenAI, model: str):
     chunks = list(
@@ -127,6 +131,7 @@ def test_the_stream_helper_accumulates(client: OpenAI):
     assert USAGE["total_tokens"] == final.usage.total_tokens
 
 
+@pytest.mark.behaviour(110)
 def test_tools_are_called_whole_and_streamed(client: OpenAI):
     """The same call and the same arguments, whichever way it was asked."""
     messages = [{"role": "user", "content": "please call get_weather"}]
@@ -143,6 +148,7 @@ def test_tools_are_called_whole_and_streamed(client: OpenAI):
         ]
 
 
+@pytest.mark.behaviour(183)
 def test_embeddings_are_the_same_as_floats_and_by_default(client: OpenAI):
     """The SDK's default asks for base64 and decodes it."""
     default = client.embeddings.create(model="mock", input=["one", "two"])
@@ -164,6 +170,7 @@ def test_models_are_listed_and_retrieved(client: OpenAI):
     assert "model_not_found" == caught.value.code
 
 
+@pytest.mark.behaviour(1)
 def test_a_request_that_is_wrong_is_a_bad_request_with_param(client: OpenAI):
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="mock", messages=[])
@@ -192,6 +199,7 @@ def test_a_providers_refusal_keeps_its_words(line: Line, client: OpenAI):
     assert ["failed"] == [attempt["outcome"] for attempt in error.body["attempts"]]
 
 
+@pytest.mark.behaviour(138)
 def test_an_unknown_key_is_an_authentication_error(line: Line):
     with line.client("sk-nobody") as stranger, pytest.raises(openai.AuthenticationError) as caught:
         stranger.chat.completions.create(model="mock", messages=HELLO)
@@ -206,6 +214,7 @@ def test_the_master_key_is_denied_here(line: Line):
     assert "permission_denied" == caught.value.code
 
 
+@pytest.mark.behaviour(137)
 def test_an_unknown_model_is_not_found(client: OpenAI):
     with pytest.raises(openai.NotFoundError) as caught:
         client.chat.completions.create(model="gpt-none", messages=HELLO)
@@ -213,6 +222,7 @@ def test_an_unknown_model_is_not_found(client: OpenAI):
     assert ("model_not_found", "model") == (caught.value.code, caught.value.param)
 
 
+@pytest.mark.behaviour(132)
 def test_a_provider_that_limits_is_a_rate_limit_error(line: Line, client: OpenAI):
     line.vendor.script("alpha", status(429, retry_after="7"))
 
@@ -223,6 +233,7 @@ def test_a_provider_that_limits_is_a_rate_limit_error(line: Line, client: OpenAI
     assert "7" == caught.value.response.headers["retry-after"]
 
 
+@pytest.mark.behaviour(120, 134)
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("upstream", "expected"),

@@ -12,6 +12,7 @@ HELLO = [{"role": "user", "content": "hello"}]
 GUESS = "sk-guess-0123456789abcdef"
 
 
+@pytest.mark.behaviour(141)
 def test_keys_are_nowhere(line: Line, client: OpenAI, request_id: str):
     """Not after a provider has said the key back to us, not after a wrong or a master key."""
     leak = {"message": f"Incorrect API key provided: {UPSTREAM_KEY}", "code": "invalid_api_key"}

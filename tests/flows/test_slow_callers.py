@@ -55,6 +55,7 @@ def _many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.behaviour(147)
 async def test_slow_callers_delay_nobody(stack: Stack):
     """200 half-open requests and 500 idle streams: the p99 of healthy calls stays what it was."""
     api = stack.api()

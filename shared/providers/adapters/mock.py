@@ -12,7 +12,7 @@ from shared.providers.relay import Vendor, relay
 from shared.providers.request import InferenceRequest
 from shared.providers.target import Target
 
-_VENDOR = Vendor(kind="mock", needs_key=False)
+_VENDOR = Vendor(kind="mock", needs_key=False, steps=(), tidy=True)
 
 
 class _Told(msgspec.Struct, frozen=True):

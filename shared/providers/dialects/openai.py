@@ -6,15 +6,20 @@ import msgspec
 from typing_extensions import override
 
 from shared.chat.usage import Usage
+from shared.clock import wall_ms
 from shared.errors import FailureKind, UpstreamError
 from shared.providers.dialects import openai_errors
-from shared.providers.dialects.openai_embeddings import in_asked_form
+from shared.providers.dialects.embeddings import other_width
+from shared.providers.dialects.openai_draft import Draft, drafted
+from shared.providers.dialects.openai_embeddings import first_width, in_asked_form, in_order
+from shared.providers.dialects.openai_mend import Mender
+from shared.providers.dialects.openai_mended import MendingScanner
 from shared.providers.dialects.openai_stream import FAILED_FINISHES, UNREADABLE, OpenAIScanner
 from shared.providers.dialects.openai_usage import WireUsage, usage_from, usage_in, usage_of_wire
 from shared.providers.exchange import HttpRequest, HttpResponse, Reply
 from shared.providers.head import refuse_body, refuse_stream
 
-_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_object = msgspec.json.Decoder(dict[str, object]).decode
 _VECTORS = frozenset({"/v1/embeddings"})
 """Endpoints that answer with `data` instead of `choices`."""
 
@@ -27,16 +32,17 @@ def rewrite(
     `params` are the operator's: they fill in what the caller left out. `force_stream_usage` asks
     for the usage chunk and keeps the caller's other stream options.
     """
-    fields = _decode_fields(raw)
-    for name, value in params.items():
-        if name not in fields:
-            fields[name] = _raw(value)
-    fields["model"] = _raw(model)
+    draft = drafted(raw, model=model, params=params)
+    return written(draft, force_stream_usage=force_stream_usage)
+
+
+def written(draft: Draft, *, force_stream_usage: bool) -> bytes:
+    """Return a draft's bytes; `force_stream_usage` is that of `rewrite`."""
     if force_stream_usage:
-        options = msgspec.json.decode(fields.get("stream_options", b"null"))
+        options = draft.read("stream_options")
         kept = options if isinstance(options, dict) else {}
-        fields["stream_options"] = _raw({**kept, "include_usage": True})
-    return msgspec.json.encode(fields)
+        draft.body["stream_options"] = {**kept, "include_usage": True}
+    return msgspec.json.encode(draft.body)
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -48,11 +54,12 @@ class _Answer(msgspec.Struct):
     choices: list[_Choice] | None = None
     data: msgspec.Raw = msgspec.Raw()
     usage: WireUsage | None = None
+    service_tier: object = None
     error: object = None
 
     def counts(self) -> Usage | None:
         """Return what was used."""
-        return usage_of_wire(self.usage)
+        return usage_of_wire(self.usage, self.service_tier)
 
 
 class _OddAnswer(_Answer):
@@ -63,7 +70,8 @@ class _OddAnswer(_Answer):
 
     @override
     def counts(self) -> Usage | None:
-        return usage_from(usage_in({"usage": self.usage, "x_groq": self.x_groq}))
+        usage = usage_in({"usage": self.usage, "x_groq": self.x_groq})
+        return usage_from(usage, self.service_tier)
 
 
 _decode_usual = msgspec.json.Decoder(_Answer).decode
@@ -88,7 +96,12 @@ def usage_of(body: bytes) -> Usage | None:
 
 
 class RelayExchange:
-    """One attempt against a target that speaks OpenAI's dialect, asked in OpenAI's dialect."""
+    """One attempt against a target that speaks OpenAI's dialect, asked in OpenAI's dialect.
+
+    `dropped` are the caller's fields that were not sent. `names` are the tools' names that had to
+    be changed, as sent, by the caller's; None for a vendor whose answers are passed on unread.
+    `model` is the one that is asked. `inputs` is how many vectors must come, None for any number.
+    """
 
     def __init__(
         self,
@@ -98,11 +111,20 @@ class RelayExchange:
         include_usage: bool = False,
         usage_forced: bool = False,
         encoding_format: str | None = None,
+        dimensions: int | None = None,
         secret: str | None = None,
+        dropped: tuple[str, ...] = (),
+        names: Mapping[str, str] | None = None,
+        model: str = "",
+        inputs: int | None = None,
     ) -> None:
         self.request = request
-        self.dropped: tuple[str, ...] = ()
+        self.dropped = dropped
+        self._names = names
+        self._model = model
+        self._inputs = inputs
         self._encoding_format = encoding_format
+        self._dimensions = dimensions
         self._endpoint = endpoint
         self._include_usage = include_usage
         self._usage_forced = usage_forced
@@ -118,14 +140,15 @@ class RelayExchange:
         if refused is not None:
             raise refused
         try:
-            answer = _decode_answer(response.body)
+            body = self._mended(response.body)
+            answer = _decode_answer(body)
         except UNREADABLE as error:
             raise _malformed("The provider's answer is not the JSON of an answer.") from error
         if answer.error:
-            body = openai_errors.body_of(answer.error)
-            raise openai_errors.error_inside(body, secret=self._secret)
+            failed = openai_errors.body_of(answer.error)
+            raise openai_errors.error_inside(failed, secret=self._secret)
         return Reply(
-            body=self._body(response.body),
+            body=self._body(body),
             model=answer.model if isinstance(answer.model, str) and answer.model else None,
             usage=answer.counts(),
             finish_reason=self._finish_reason(answer),
@@ -143,16 +166,36 @@ class RelayExchange:
 
     def scanner(self) -> OpenAIScanner:
         """Return a fresh scanner for this exchange's stream."""
+        if self._names is not None:
+            return MendingScanner(
+                self._mender(self._names),
+                include_usage=self._include_usage,
+                usage_forced=self._usage_forced,
+                secret=self._secret,
+            )
         return OpenAIScanner(
             include_usage=self._include_usage,
             usage_forced=self._usage_forced,
             secret=self._secret,
         )
 
+    def _mender(self, names: Mapping[str, str]) -> Mender:
+        return Mender(names, model=self._model, created_s=wall_ms() // 1000)
+
+    def _mended(self, body: bytes) -> bytes:
+        if self._names is None:
+            return body
+        mender = self._mender(self._names)
+        mended = mender.whole(_decode_object(body))
+        return msgspec.json.encode(mended) if mender.changed else body
+
     def _body(self, body: bytes) -> bytes:
         if self._endpoint not in _VECTORS:
             return body
+        if self._dimensions is not None and first_width(body) not in (None, self._dimensions):
+            raise other_width(self._dimensions)
         try:
+            body = in_order(body, self._inputs)
             return in_asked_form(body, encoding_format=self._encoding_format)
         except (ValueError, *UNREADABLE) as error:
             raise _malformed("The provider's vectors cannot be read.") from error
@@ -170,10 +213,6 @@ class RelayExchange:
                 FailureKind.SERVER_ERROR, f"The provider broke off its answer ({reason})."
             )
         return reason
-
-
-def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
 
 
 def _malformed(message: str) -> UpstreamError:

@@ -1,19 +1,14 @@
-"""OpenAI's dialect as a target of translation: four pure functions over the canonical chat."""
+"""OpenAI's dialect as a target of translation: its answers, streams and errors, read.
+
+`openai_request` builds the question. Answers are mended first, for imitators take the form lightly.
+"""
 
 from collections.abc import Mapping
 
 import msgspec
+from typing_extensions import override
 
-from shared.chat.message import (
-    AudioPart,
-    FilePart,
-    ImagePart,
-    Message,
-    Part,
-    RefusalPart,
-    TextPart,
-)
-from shared.chat.request import ChatRequest, Sampling, Tool, ToolChoice
+from shared.chat.message import ImagePart
 from shared.chat.response import (
     ChatChoice,
     ChatDelta,
@@ -23,16 +18,18 @@ from shared.chat.response import (
     ToolDelta,
 )
 from shared.errors import FailureKind, UpstreamError
+from shared.providers.decoding import PartDecoder, malformed
 from shared.providers.dialects.openai_errors import body_of, error_inside, error_of, read_error
-from shared.providers.dialects.openai_reasoning import read_reasoning, render_details
-from shared.providers.dialects.openai_render import render_call
+from shared.providers.dialects.openai_mend import Mender
+from shared.providers.dialects.openai_reasoning import read_reasoning
+from shared.providers.dialects.openai_request import build_request
 from shared.providers.dialects.openai_served import signature_in, tool_call
 from shared.providers.dialects.openai_stream import FAILED_FINISHES, UNREADABLE
-from shared.providers.dialects.openai_usage import usage_from, usage_in
+from shared.providers.dialects.openai_usage import usage_from
 from shared.providers.dialects.openai_wire import WireAnswer, WireCall, WireChoice, WireMessage
-from shared.providers.dialects.sse import EventTooLarge, SseEvent, SseParser
+from shared.providers.dialects.sse import SseEvent, SseParser
 from shared.providers.head import refuse_stream
-from shared.providers.translation import Asked, Built, Decoded, TargetDialect
+from shared.providers.translation import Asked, TargetDialect
 
 __all__ = ["CHAT", "OpenAIDecoder", "build_request", "parse_response"]
 
@@ -48,112 +45,71 @@ FINISHES = {
 }
 """Vendors' words (Together's eos, Mistral's model_length, Z.ai's sensitive); others mean stop."""
 
-_decode = msgspec.json.Decoder(WireAnswer).decode
+_KNOWN = frozenset({*WireAnswer.__struct_fields__, "object", "obfuscation", "sluiceway"})
+_decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
-def build_request(chat: ChatRequest) -> Built:
-    """Return the question for an OpenAI-compatible server; nothing is sent that was not asked for.
-
-    Tool settings without tools are left out: servers refuse them.
-    """
-    body: dict[str, object] = {
-        "model": chat.model,
-        "messages": [_message(message) for message in chat.messages],
-        **_sampling(chat.sampling),
-    }
-    if chat.tools:
-        body["tools"] = [_tool(tool) for tool in chat.tools]
-        if chat.tool_choice is not None:
-            body["tool_choice"] = _tool_choice(chat.tool_choice, chat.tools)
-        if chat.parallel_tool_calls is not None:
-            body["parallel_tool_calls"] = chat.parallel_tool_calls
-    if chat.response_format is not None:
-        wanted = chat.response_format
-        body["response_format"] = {"type": wanted.kind}
-        if wanted.kind == "json_schema":
-            schema = {
-                "name": wanted.name,
-                "description": wanted.description,
-                "schema": wanted.schema,
-                "strict": wanted.strict,
-            }
-            body["response_format"] = {"type": wanted.kind, "json_schema": _present(schema)}
-    effort = None if chat.thinking is None else chat.thinking.effort
-    body |= _present({
-        "reasoning_effort": effort,
-        "user": chat.user,
-        "metadata": chat.metadata,
-        "service_tier": chat.service_tier,
-    })  # fmt: skip
-    if chat.stream:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
-    return Built(body={**chat.extra, **body}, asked=Asked(model=chat.model, tools=bool(chat.tools)))
-
-
-def parse_response(body: bytes, _asked: Asked = Asked()) -> ChatResponse:  # noqa: B008 (frozen)
-    """Return a whole answer.
+def parse_response(body: bytes, asked: Asked = Asked()) -> ChatResponse:  # noqa: B008 (frozen)
+    """Return a whole answer. What it tells besides, in its vendor's words, is `extra`.
 
     Raises:
         UpstreamError: MALFORMED when it is not one, or what an `error` inside says.
     """
     try:
-        answer = _decode(body)
+        fields = Mender(asked.tool_names, model=asked.model).whole(_decode(body))
+        answer = msgspec.convert(fields, WireAnswer)
     except UNREADABLE as error:
-        raise _malformed("The provider's answer is not the JSON of an answer.") from error
+        raise malformed("The provider's answer is not the JSON of an answer.") from error
     if answer.error:
         raise error_inside(body_of(answer.error))
     if not answer.choices:
-        raise _malformed("The provider's answer has no `choices`.")
+        raise malformed("The provider's answer has no `choices`.")
     return ChatResponse(
         id=answer.id or "",
         model=answer.model or "",
         created_s=int(answer.created or 0),
         choices=tuple(_choice(choice) for choice in answer.choices),
-        usage=usage_from(usage_in({"usage": answer.usage, "x_groq": answer.x_groq})),
+        usage=usage_from(answer.usage, answer.service_tier),
+        extra=_extra(fields),
     )
 
 
-class OpenAIDecoder:
+class OpenAIDecoder(PartDecoder[SseEvent]):
     """Turns the bytes of one stream into deltas."""
 
-    def __init__(self, _asked: Asked = Asked()) -> None:  # noqa: B008 (frozen)
-        self._parser = SseParser()
+    def __init__(self, asked: Asked = Asked()) -> None:  # noqa: B008 (frozen)
+        super().__init__(SseParser())
+        self._mender = Mender(asked.tool_names, model=asked.model)
         self._headed = False
+        self._tier: object = None
 
-    def feed(self, chunk: bytes) -> Decoded:
-        """Take the next bytes."""
-        try:
-            events = self._parser.feed(chunk)
-        except EventTooLarge as error:
-            return Decoded(error=_malformed(f"The provider's stream is unreadable: {error}."))
-        return self._decoded(events)
-
-    def finish(self) -> Decoded:
-        """Take the orderly end of the connection."""
-        return self._decoded(self._parser.finish())
-
-    def _decoded(self, events: list[SseEvent]) -> Decoded:
-        deltas: list[ChatDelta] = []
-        for event in events:
-            if event.data.startswith(b"[DONE]"):
-                return Decoded(deltas=tuple(deltas), ended=True)
-            try:
-                deltas += self._event(event)
-            except UpstreamError as error:
-                return Decoded(deltas=tuple(deltas), error=error)
-        return Decoded(deltas=tuple(deltas))
+    @override
+    def _read(self, part: SseEvent, deltas: list[ChatDelta]) -> bool:
+        if part.data.startswith(b"[DONE]"):
+            for late in self._mender.ending():
+                deltas += self._chunk(msgspec.convert(late, WireAnswer))
+            return True
+        deltas += self._event(part)
+        return False
 
     def _event(self, event: SseEvent) -> list[ChatDelta]:
         if event.name == b"error":
             raise error_inside(read_error(event.data))
         try:
-            chunk = _decode(event.data)
+            fields = self._mender.chunk(_decode(event.data))
+            chunk = msgspec.convert(fields or {}, WireAnswer)
         except UNREADABLE as error:
-            raise _malformed("The provider's stream holds an event that is not a chunk.") from error
+            raise malformed("The provider's stream holds an event that is not a chunk.") from error
         if chunk.error:
             raise error_inside(body_of(chunk.error))
+        return self._chunk(chunk)
+
+    def _chunk(self, chunk: WireAnswer) -> list[ChatDelta]:
+        if any(choice.message and not choice.delta for choice in chunk.choices or ()):
+            raise malformed("The provider answered a stream with a whole answer.")
         deltas = [delta for choice in chunk.choices or () for delta in _deltas(choice)]
-        usage = usage_from(usage_in({"usage": chunk.usage, "x_groq": chunk.x_groq}))
+        self._tier = chunk.service_tier or self._tier
+        usage = None if chunk.usage is None else usage_from(chunk.usage, self._tier)
         if usage is not None:
             deltas.append(ChatDelta(usage=usage))
         if not self._headed and chunk.id:
@@ -161,6 +117,16 @@ class OpenAIDecoder:
             created_s = int(chunk.created or 0)
             deltas.insert(0, ChatDelta(id=chunk.id, model=chunk.model, created_s=created_s))
         return deltas
+
+
+def _extra(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return what an answer holds that no word here is for; another gateway's own is taken in."""
+    extra = {name: fields[name] for name in fields.keys() - _KNOWN if fields[name] is not None}
+    match fields.get("sluiceway"):
+        case {"extra": dict(theirs)}:
+            return {**extra, **theirs}
+        case _:
+            return extra
 
 
 def finish_of(reason: str | None, *, has_calls: bool) -> FinishReason | None:
@@ -192,6 +158,7 @@ def _choice(wire: WireChoice) -> ChatChoice:
         finish=finish_of(wire.finish_reason, has_calls=bool(calls)),
         annotations=tuple(message.annotations or ()),
         logprobs=_logprobs(wire),
+        images=_images(message),
     )
 
 
@@ -205,6 +172,7 @@ def _deltas(wire: WireChoice) -> list[ChatDelta]:
         refusal=message.refusal,
         annotations=tuple(message.annotations or ()),
         logprobs=_logprobs(wire),
+        images=_images(message),
     )
     deltas = [] if said == ChatDelta(choice=index) else [said]
     deltas += [ChatDelta(choice=index, reasoning=more) for more in thoughts[1:]]
@@ -229,6 +197,17 @@ def _thoughts(message: WireMessage) -> list[ReasoningDelta]:
         ReasoningDelta(index=number, **msgspec.structs.asdict(piece))
         for number, piece in zip(numbers, pieces, strict=True)
     ]
+
+
+def _images(message: WireMessage) -> tuple[ImagePart, ...]:
+    """Return made images, as OpenRouter shows them."""
+    found = message.images if isinstance(message.images, list) else ()
+    urls = [image.get("image_url") for image in found if isinstance(image, dict)]
+    return tuple(
+        ImagePart(url=url["url"])
+        for url in urls
+        if isinstance(url, dict) and isinstance(url.get("url"), str)
+    )
 
 
 def _logprobs(wire: WireChoice) -> tuple[Mapping[str, object], ...]:
@@ -257,90 +236,6 @@ def _text(message: WireMessage) -> str | None:
     if isinstance(message.content, list):
         return "".join(part.text or "" for part in message.content)
     return message.content
-
-
-def _message(message: Message) -> dict[str, object]:
-    return _present({
-        "role": message.role,
-        "content": _content(message),
-        "name": message.name,
-        "tool_calls": [render_call(call) for call in message.tool_calls] or None,
-        "tool_call_id": message.tool_call_id,
-        "reasoning_content": message.thoughts or None,
-        "reasoning_details": render_details(message.reasoning) or None,
-    })  # fmt: skip
-
-
-def _content(message: Message) -> object:
-    match message.parts:
-        case ():
-            return None
-        case (TextPart(text=text),):
-            return text
-        case parts:
-            return [_part(part) for part in parts]
-
-
-def _part(part: Part) -> dict[str, object]:
-    match part:
-        case TextPart():
-            return {"type": "text", "text": part.text}
-        case ImagePart():
-            image = _present({"url": part.url, "detail": part.detail})
-            return {"type": "image_url", "image_url": image}
-        case AudioPart():
-            return {
-                "type": "input_audio",
-                "input_audio": {"data": part.data, "format": part.format},
-            }
-        case FilePart():
-            file = {
-                "file_id": part.file_id,
-                "filename": part.filename,
-                "file_data": part.data_url,
-            }
-            return {"type": "file", "file": _present(file)}
-        case RefusalPart():
-            return {"type": "refusal", "refusal": part.text}
-
-
-def _tool(tool: Tool) -> dict[str, object]:
-    declared = {
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": tool.parameters,
-        "strict": tool.strict,
-        "format": tool.format,
-    }
-    return {"type": tool.kind, tool.kind: _present(declared)}
-
-
-def _tool_choice(choice: ToolChoice, tools: tuple[Tool, ...]) -> object:
-    if choice.mode == "named":
-        return {"type": choice.kind, choice.kind: {"name": choice.name}}
-    if not choice.allowed:
-        return choice.mode
-    kinds = {tool.name: tool.kind for tool in tools}
-    allowed = [
-        {"type": kinds.get(name, "function"), kinds.get(name, "function"): {"name": name}}
-        for name in choice.allowed
-    ]
-    return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": allowed}}
-
-
-def _sampling(sampling: Sampling) -> dict[str, object]:
-    fields = msgspec.structs.asdict(sampling)
-    fields["max_completion_tokens"] = fields.pop("max_output_tokens")
-    fields["stop"] = list(sampling.stop) or None
-    return _present(fields)
-
-
-def _present(fields: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _malformed(message: str) -> UpstreamError:
-    return UpstreamError(FailureKind.MALFORMED, message)
 
 
 CHAT = TargetDialect(

@@ -14,10 +14,11 @@ import msgspec
 
 from shared.errors import FailureKind, UpstreamError
 from shared.providers.exchange import HttpResponse
-from shared.providers.retry_after import http_date, retry_after_s
+from shared.providers.hiding import hidden, hide
+from shared.providers.retry_after import http_date, may_repeat, retry_after_s
 
-MESSAGE_LIMIT = 2_000
-"""Characters of a provider's text that are kept."""
+_DETAILS = ("failed_generation", "innererror")
+"""Groq: what the model wrote instead of a tool call. Azure: what its filter found."""
 
 _CODES = {
     FailureKind.CREDENTIAL: (
@@ -84,9 +85,9 @@ _TEXTS = (
 )
 """Read in 400s only."""
 
-_SECRETS = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|key)[-_][A-Za-z0-9*_\-]{6,}|\bAIza[\w\-]{10,}|Bearer\s+\S+"
-)
+_XAI_CHECK = "SAFETY_CHECK_TYPE_"
+"""xAI refuses a prompt with 403, as it does a key, and names the check that failed."""
+
 _TITLE = re.compile(r"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
 
 
@@ -98,6 +99,7 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     type: str | None = None
     param: str | None = None
     status: int | None = None
+    details: Mapping[str, object] = {}
 
 
 def error_of(response: HttpResponse, *, secret: str | None = None) -> UpstreamError:
@@ -108,29 +110,43 @@ def error_of(response: HttpResponse, *, secret: str | None = None) -> UpstreamEr
     """
     body = read_error(response.body)
     kind = kind_of(response.status, body)
-    message = body.message or _default_message(response)
+    message = body.message or _untold(response)
     return UpstreamError(
         kind,
         hide(message, secret),
         status=response.status,
-        retry_after_s=retry_after_s(response.headers, http_date(response.headers.get("date"))),
-        upstream_code=body.code,
+        retry_after_s=retry_after_s(
+            response.headers,
+            http_date(response.headers.get("date")),
+            status=response.status,
+        ),
+        again=may_repeat(response.headers),
+        upstream_code=_code(kind, body),
         upstream_type=body.type,
         param=body.param,
+        details=hidden(body.details, secret),
     )
 
 
 def error_inside(body: ErrorBody, *, secret: str | None = None) -> UpstreamError:
     """Return what an error inside a 200 means; its own status counts if it names one."""
     message = body.message or "The provider reported an error without a text."
+    kind = kind_of(body.status, body)
     return UpstreamError(
-        kind_of(body.status, body),
+        kind,
         hide(message, secret),
         status=body.status,
-        upstream_code=body.code,
+        upstream_code=_code(kind, body),
         upstream_type=body.type,
         param=body.param,
+        details=hidden(body.details, secret),
     )
+
+
+def _code(kind: FailureKind, body: ErrorBody) -> str | None:
+    """Return the body's code unless it says less than the kind: vLLM's is the status again."""
+    clear = kind not in (FailureKind.CONTEXT_LENGTH, FailureKind.CONTENT_FILTER)
+    return body.code if clear or (body.code or "").lower() in _KIND_OF_CODE else None
 
 
 def kind_of(status: int | None, body: ErrorBody) -> FailureKind:
@@ -145,6 +161,8 @@ def kind_of(status: int | None, body: ErrorBody) -> FailureKind:
         for text, kind in _TEXTS:
             if text.search(body.message):
                 return kind
+    if status == 403 and _XAI_CHECK in (body.message or ""):  # noqa: PLR2004
+        return FailureKind.CONTENT_FILTER
     if status in _KIND_OF_STATUS:
         return _KIND_OF_STATUS[status]
     if status >= 500:  # noqa: PLR2004
@@ -179,20 +197,22 @@ def body_of(error: object) -> ErrorBody:
     metadata = error.get("metadata")
     reasons = metadata.get("reasons") if isinstance(metadata, Mapping) else None
     return ErrorBody(
-        message=_text(error.get("message")) or _text(error.get("detail")),
+        message=_message(error, metadata),
         # OpenRouter's 403 is a moderation verdict when it gives reasons, else a credential's.
         code="content_policy_violation" if reasons else _text(code),
         type=_text(error.get("type")),
         param=_text(error.get("param")),
         status=_status(error.get("status_code"), code, error.get("status")),
+        details={name: error[name] for name in _DETAILS if error.get(name) is not None},
     )
 
 
-def hide(message: str, secret: str | None) -> str:
-    """Return the text without the credential and without anything that looks like one."""
-    if secret:
-        message = message.replace(secret, "[hidden]")
-    return _SECRETS.sub("[hidden]", message)[:MESSAGE_LIMIT]
+def _message(error: Mapping[str, object], metadata: object) -> str | None:
+    """Return the text; OpenRouter's own says little, and what the vendor said stands beside it."""
+    told = (_text(error.get(name)) for name in ("message", "detail", "msg"))
+    text = next(filter(None, told), None)
+    raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
+    return f"{text}: {raw}" if text and isinstance(raw, str) and raw else text
 
 
 def _kind_of_words(body: ErrorBody) -> FailureKind:
@@ -203,7 +223,11 @@ def _kind_of_words(body: ErrorBody) -> FailureKind:
     return FailureKind.SERVER_ERROR
 
 
-def _default_message(response: HttpResponse) -> str:
+def _untold(response: HttpResponse) -> str:
+    """Return a body of no known form as it is."""
+    text = _plain_text(response.body) or ""
+    if text.startswith(("{", "[")) and any(character.isalnum() for character in text):
+        return text
     return f"The provider answered {response.status} without a text."
 
 

@@ -9,20 +9,27 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from shared.chat.message import ToolCall
-from shared.chat.response import ChatChoice, ChatDelta, ChatResponse, ReasoningDelta, ToolDelta
+from shared.chat.message import ImagePart, ToolCall
+from shared.chat.response import (
+    ChatChoice,
+    ChatDelta,
+    ChatResponse,
+    FinishReason,
+    ReasoningDelta,
+    ToolDelta,
+)
 from shared.chat.usage import Usage
 from shared.providers.dialects.openai_reasoning import render_detail, render_details
 
 
-def render_response(response: ChatResponse) -> bytes:
-    """Return a whole chat completion."""
+def render_response(response: ChatResponse, *, functions: bool = False) -> bytes:
+    """Return a whole chat completion; `functions` asks for the first call in OpenAI's old words."""
     body: dict[str, object] = {
         "id": response.id,
         "object": "chat.completion",
         "created": response.created_s,
         "model": response.model,
-        "choices": [_choice(choice) for choice in response.choices],
+        "choices": [_choice(choice, functions=functions) for choice in response.choices],
     }
     if response.usage is not None:
         body["usage"] = render_usage(response.usage)
@@ -52,10 +59,24 @@ def render_usage(usage: Usage) -> dict[str, object]:
 
 
 class OpenAIRenderer:
-    """Turns the deltas of one stream into chunks; one per delta that says something."""
+    """Turns the deltas of one stream into chunks; one per delta that says something.
 
-    def __init__(self, *, include_usage: bool) -> None:
+    `own_id` and `own_created_s` stand where the provider has told none by the first chunk.
+    `functions` is that of `render_response`.
+    """
+
+    def __init__(
+        self,
+        *,
+        include_usage: bool,
+        own_id: str = "",
+        own_created_s: int = 0,
+        functions: bool = False,
+    ) -> None:
         self._include_usage = include_usage
+        self._functions = functions
+        self._own_id = own_id
+        self._own_created_s = own_created_s
         self._id = ""
         self._model = ""
         self._created_s = 0
@@ -63,6 +84,7 @@ class OpenAIRenderer:
         self._ended: set[int] = set()
         self._calls: set[tuple[int, int]] = set()
         self._thoughts: set[tuple[int, int]] = set()
+        self._extra: dict[str, object] = {}
 
     def render(self, deltas: Iterable[ChatDelta]) -> bytes:
         """Return the chunks of these deltas; usage alone makes none."""
@@ -76,23 +98,31 @@ class OpenAIRenderer:
         body = {**self._head(), "choices": [], "usage": render_usage(usage)}
         # A number with all its digits: the text is a plain decimal.
         cost = msgspec.Raw((cost_usd or "null").encode())
-        body["sluiceway"] = {"cost_usd": cost}
+        body["sluiceway"] = {"cost_usd": cost, **self._extras()}
         return b"data: " + msgspec.json.encode(body) + b"\n\n" + done
 
     def _chunks(self, delta: ChatDelta) -> bytes:
         self._id = self._id or delta.id or ""
         self._model = self._model or delta.model or ""
         self._created_s = self._created_s or delta.created_s or 0
+        self._extra.update(delta.extra or {})
         content = self._content(delta)
         out = b""
-        if content or (delta.finish is not None and delta.choice not in self._opened):
+        says = bool(content or delta.logprobs)
+        if says or (delta.finish is not None and delta.choice not in self._opened):
             out = self._open(delta)
-        if content:
+        if says:
             out += self._chunk(delta.choice, content, logprobs=delta.logprobs)
         if delta.finish is not None and delta.choice not in self._ended:
             self._ended.add(delta.choice)
-            out += self._chunk(delta.choice, {}, delta.finish.value)
+            reason = _reason(delta.finish, functions=self._functions)
+            out += self._chunk(delta.choice, {}, reason, more=self._extras())
         return out
+
+    def _extras(self) -> dict[str, object]:
+        """Return what the provider told besides and no chunk has shown."""
+        extra, self._extra = self._extra, {}
+        return {"extra": extra} if extra else {}
 
     def _open(self, delta: ChatDelta) -> bytes:
         """Return the opening chunks that are due: those of lower choices first."""
@@ -111,9 +141,15 @@ class OpenAIRenderer:
         if delta.refusal:
             content["refusal"] = delta.refusal
         if delta.tool is not None:
-            content["tool_calls"] = [self._call(delta.choice, delta.tool)]
+            call = self._call(delta.choice, delta.tool)
+            if not self._functions:
+                content["tool_calls"] = [call]
+            elif delta.tool.index == 0:
+                content["function_call"] = call["function"]
         if delta.annotations:
             content["annotations"] = delta.annotations
+        if delta.images:
+            content["images"] = [_image(image) for image in delta.images]
         return content
 
     def _reasoning(self, choice: int, reasoning: ReasoningDelta) -> dict[str, object]:
@@ -146,7 +182,9 @@ class OpenAIRenderer:
         choice: int,
         delta: dict[str, object],
         finish: str | None = None,
+        *,
         logprobs: Sequence[Mapping[str, object]] = (),
+        more: Mapping[str, object] = {},
     ) -> bytes:
         body = self._head()
         body["choices"] = [
@@ -159,9 +197,13 @@ class OpenAIRenderer:
         ]
         if self._include_usage:
             body["usage"] = None
+        if more:
+            body["sluiceway"] = more
         return b"data: " + msgspec.json.encode(body) + b"\n\n"
 
     def _head(self) -> dict[str, object]:
+        self._id = self._id or self._own_id
+        self._created_s = self._created_s or self._own_created_s
         return {
             "id": self._id,
             "object": "chat.completion.chunk",
@@ -170,25 +212,34 @@ class OpenAIRenderer:
         }
 
 
-def _choice(choice: ChatChoice) -> dict[str, object]:
+def _reason(finish: FinishReason | None, *, functions: bool) -> str | None:
+    if functions and finish is FinishReason.TOOL_CALLS:
+        return "function_call"
+    return None if finish is None else finish.value
+
+
+def _choice(choice: ChatChoice, *, functions: bool) -> dict[str, object]:
     message: dict[str, object] = {
         "role": "assistant",
         "content": choice.text,
         "refusal": choice.refusal,
     }
-    if choice.reasoning:
+    if not all(piece.redacted for piece in choice.reasoning):
         message["reasoning_content"] = "".join(piece.text for piece in choice.reasoning)
     if details := render_details(choice.reasoning):
         message["reasoning_details"] = details
     if choice.annotations:
         message["annotations"] = choice.annotations
+    if choice.images:
+        message["images"] = [_image(image) for image in choice.images]
     if choice.tool_calls:
-        message["tool_calls"] = [render_call(call) for call in choice.tool_calls]
+        calls = [render_call(call) for call in choice.tool_calls]
+        message |= {"function_call": calls[0]["function"]} if functions else {"tool_calls": calls}
     return {
         "index": choice.index,
         "message": message,
         "logprobs": {"content": choice.logprobs, "refusal": None} if choice.logprobs else None,
-        "finish_reason": None if choice.finish is None else choice.finish.value,
+        "finish_reason": _reason(choice.finish, functions=functions),
     }
 
 
@@ -202,6 +253,11 @@ def render_call(call: ToolCall) -> dict[str, object]:
     if call.signature is not None:
         shown["extra_content"] = signed(call.signature)
     return shown
+
+
+def _image(image: ImagePart) -> dict[str, object]:
+    """Return a made image as OpenRouter shows them."""
+    return {"type": "image_url", "image_url": {"url": image.url}}
 
 
 def signed(signature: str) -> dict[str, object]:

@@ -4,6 +4,7 @@ import msgspec
 
 from shared.chat.message import (
     AudioPart,
+    CacheMark,
     FilePart,
     ImagePart,
     Message,
@@ -14,6 +15,7 @@ from shared.chat.message import (
 )
 from shared.chat.request import ChatRequest, ResponseFormat, Sampling, Thinking, Tool, ToolChoice
 from shared.errors import InvalidRequest
+from shared.providers.dialects.openai_functions import modern
 from shared.providers.dialects.openai_reasoning import read_reasoning
 from shared.providers.dialects.openai_wire import (
     WireCall,
@@ -23,6 +25,7 @@ from shared.providers.dialects.openai_wire import (
     WireRequest,
     WireTool,
 )
+from shared.providers.dialects.wrong_form import wrong_form
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _FORMATS = ("text", "json_object", "json_schema")
@@ -38,10 +41,10 @@ def parse_request(raw: bytes) -> ChatRequest:
         InvalidRequest: a field is missing or of the wrong form; `param` names it where it can.
     """
     try:
-        wire = _decode(raw)
+        wire = modern(_decode(raw))
         fields = _decode_fields(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"The body is not a chat request: {error}") from error
+        raise wrong_form(error, "a chat request") from error
     options = wire.stream_options
     return ChatRequest(
         model=wire.model,
@@ -57,6 +60,7 @@ def parse_request(raw: bytes) -> ChatRequest:
         service_tier=wire.service_tier,
         stream=bool(wire.stream),
         include_usage=options is not None and bool(options.include_usage),
+        functions=bool(wire.functions),
         extra={name: value for name, value in fields.items() if name not in _KNOWN},
     )
 
@@ -83,21 +87,36 @@ def _message(wire: WireMessage, at: int) -> Message:
 
 
 def _part(wire: WirePart, where: str) -> Part:
+    cache = _cache(wire.cache_control)
     if wire.type == "text" and wire.text is not None:
-        return TextPart(text=wire.text)
+        return TextPart(text=wire.text, cache=cache)
     if wire.type == "image_url" and wire.image_url is not None:
         if isinstance(wire.image_url, str):
-            return ImagePart(url=wire.image_url)
-        return ImagePart(url=wire.image_url.url, detail=wire.image_url.detail)
+            return ImagePart(url=wire.image_url, cache=cache)
+        return ImagePart(url=wire.image_url.url, detail=wire.image_url.detail, cache=cache)
     if wire.type == "input_audio" and wire.input_audio is not None:
         return AudioPart(data=wire.input_audio.data, format=wire.input_audio.format)
     if wire.type == "file" and wire.file is not None:
         return FilePart(
-            file_id=wire.file.file_id, filename=wire.file.filename, data_url=wire.file.file_data
+            file_id=wire.file.file_id,
+            filename=wire.file.filename,
+            data_url=wire.file.file_data,
+            cache=cache,
         )
     if wire.type == "refusal" and wire.refusal is not None:
         return RefusalPart(text=wire.refusal)
     raise InvalidRequest(f"`{where}` holds a part that is not a {wire.type!r}.", param=where)
+
+
+def _cache(wire: object) -> CacheMark | None:
+    """Return Anthropic's cache mark, which many send to OpenAI's surfaces too."""
+    match wire:
+        case {"type": "ephemeral", "ttl": "1h"}:
+            return CacheMark(ttl="1h")
+        case {"type": "ephemeral"}:
+            return CacheMark()
+        case _:
+            return None
 
 
 def tool_call(wire: WireCall) -> ToolCall:
@@ -134,6 +153,7 @@ def _tool(wire: WireTool) -> Tool:
         strict=declared.strict,
         kind="function" if wire.function is not None else "custom",
         format=declared.format,
+        cache=_cache(wire.cache_control),
     )
 
 

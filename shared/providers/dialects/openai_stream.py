@@ -25,6 +25,7 @@ FAILED_FINISHES = frozenset({"error", "network_error", "insufficient_system_reso
 """Finish reasons by which vendors (OpenRouter, Z.ai, DeepSeek) mean that the answer broke."""
 
 _NULL_USAGES = (b',"usage":null', b', "usage": null')
+_NULL = msgspec.Raw(b"null")
 _NOTHING = Scan()
 _FINISHED = Scan(finished=True)
 _ENDED = Scan(finished=True, ended=True)
@@ -57,6 +58,7 @@ class _Chunk(msgspec.Struct, gc=False):
     model: Any = None
     choices: list[_Choice] | None = None
     usage: Any = None
+    service_tier: Any = None
     error: Any = None
     x_groq: _VendorPart | None = None
 
@@ -183,7 +185,7 @@ class OpenAIScanner:
         if usage is None and chunk.x_groq is not None:
             usage = chunk.x_groq.usage
         if usage is not None:
-            return self._keep_usage(usage, payload, event, bare=not chunk.choices)
+            return self._keep_usage(chunk, usage, payload)
         return _without_null_usage(event) if self._usage_forced else event
 
     def _learn(self, chunk: _Chunk) -> None:
@@ -236,17 +238,18 @@ class OpenAIScanner:
             self._done.setdefault(index, False)
             self._finish_was_empty = True
 
-    def _keep_usage(self, usage: object, payload: bytes, event: bytes, *, bare: bool) -> bytes:
-        found = usage_from(usage)
+    def _keep_usage(self, chunk: _Chunk, usage: object, payload: bytes) -> bytes:
+        found = usage_from(usage, chunk.service_tier)
         if found is not None:
             self.usage = found
             self._usage_chunk = payload
-        if bare:
+        if not chunk.choices:
             return b""
-        if self._include_usage:
-            return event
+        # Told once, in the last chunk: there are clients that add up whatever they see.
         fields = _decode_fields(payload)
         fields.pop("usage", None)
+        if self._include_usage:
+            fields["usage"] = _NULL
         return _event_of(fields)
 
     def _is_whole(self) -> bool:

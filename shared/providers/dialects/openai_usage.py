@@ -6,11 +6,20 @@ Groq (`x_groq.usage`).
 """
 
 from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Annotated, Any
 
 import msgspec
 
 from shared.chat.usage import Usage
+
+_NANO = Decimal(10) ** 9
+_MOST_USD = 1_000_000
+"""No call costs more; a number beyond is no cost, and would not fit the books."""
+_MOST_TICKS = _MOST_USD * 10**10
+
+MOST_TIER = 64
+"""Characters of a tier's name that are kept."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -40,17 +49,20 @@ class WireUsage(msgspec.Struct, gc=False):
     completion_tokens_details: _Outside | None = None
     prompt_cache_hit_tokens: _Count | None = None
     num_cached_tokens: _Count | None = None
+    cost: Any = None
+    cost_in_usd_ticks: Any = None
 
 
-def usage_from(usage: object) -> Usage | None:
+def usage_from(usage: object, tier: object = None) -> Usage | None:
     """Return the counts, or None when there is no usable usage object.
 
     Counts that are no counts (text, negative, null) are left out, whatever they stand beside.
+    `tier` is the answer's own `service_tier`: what was used, not what was asked.
     """
-    return usage_of_wire(_cleaned(usage)) if isinstance(usage, Mapping) else None
+    return usage_of_wire(_cleaned(usage), tier) if isinstance(usage, Mapping) else None
 
 
-def usage_of_wire(wire: WireUsage | None) -> Usage | None:
+def usage_of_wire(wire: WireUsage | None, tier: object = None) -> Usage | None:
     """Return the counts, or None when neither prompt nor completion is counted.
 
     An explicit zero is a zero. Subsets are cut down to what they are a part of, so that prices
@@ -74,7 +86,18 @@ def usage_of_wire(wire: WireUsage | None) -> Usage | None:
         reasoning_tokens=min(reasoning, completion),
         input_audio_tokens=min(inside.audio_tokens or 0, prompt - cache_read - cache_write),
         output_audio_tokens=min(outside.audio_tokens or 0, completion),
+        service_tier=tier[:MOST_TIER] if isinstance(tier, str) and tier else None,
+        reported_nanousd=reported_nanousd(wire.cost, wire.cost_in_usd_ticks),
     )
+
+
+def reported_nanousd(cost: object, ticks: object = None) -> int | None:
+    """Return what the provider says it charges: OpenRouter in USD, xAI in ticks of 1e-10 USD."""
+    if isinstance(ticks, int) and not isinstance(ticks, bool) and 0 <= ticks <= _MOST_TICKS:
+        return (ticks + 5) // 10
+    if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost <= _MOST_USD:
+        return int((Decimal(str(cost)) * _NANO).to_integral_value(ROUND_HALF_UP))
+    return None
 
 
 _NOT_INSIDE = _Inside()
@@ -115,6 +138,8 @@ def _cleaned(usage: Mapping[Any, object]) -> WireUsage:
         ),
         prompt_cache_hit_tokens=_count(usage, "prompt_cache_hit_tokens"),
         num_cached_tokens=_count(usage, "num_cached_tokens"),
+        cost=usage.get("cost"),
+        cost_in_usd_ticks=usage.get("cost_in_usd_ticks"),
     )
 
 

@@ -36,6 +36,7 @@ class WirePart(msgspec.Struct, omit_defaults=True):
     input_audio: InputAudio | None = None
     file: File | None = None
     refusal: str | None = None
+    cache_control: Any = None
 
 
 class Called(msgspec.Struct, omit_defaults=True):
@@ -64,12 +65,14 @@ class WireMessage(msgspec.Struct, omit_defaults=True):
     content: str | list[WirePart] | None = None
     name: str | None = None
     tool_calls: list[WireCall] | None = None
+    function_call: Called | None = None
     tool_call_id: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     reasoning_details: Any = None
     annotations: list[dict[str, Any]] | None = None
+    images: Any = None
 
 
 class WireFunction(msgspec.Struct, omit_defaults=True):
@@ -88,6 +91,7 @@ class WireTool(msgspec.Struct, omit_defaults=True):
     type: str = "function"
     function: WireFunction | None = None
     custom: WireFunction | None = None
+    cache_control: Any = None
 
 
 class WireSchema(msgspec.Struct, omit_defaults=True):
@@ -119,6 +123,8 @@ class WireRequest(msgspec.Struct):
     messages: list[WireMessage]
     tools: list[WireTool] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    functions: list[WireFunction] | None = None
+    function_call: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: WireFormat | None = None
     temperature: float | None = None
@@ -160,5 +166,7 @@ class WireAnswer(msgspec.Struct):
     model: str | None = None
     choices: list[WireChoice] | None = None
     usage: Any = None
-    x_groq: dict[str, Any] | None = None
+    service_tier: Any = None
+    system_fingerprint: Any = None
+    x_groq: Any = None
     error: Any = None

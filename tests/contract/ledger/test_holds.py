@@ -375,6 +375,7 @@ async def test_a_call_may_wait_in_a_window_that_ends_meanwhile(store):
     await asyncio.gather(trading, return_exceptions=True)
 
 
+@pytest.mark.behaviour(160)
 @pytest.mark.parametrize("count", [1, 2])
 async def test_200_calls_at_once_find_the_room_for_50(store_url, folder, count):
     """The wall stands, and nobody is refused for money that others merely hold."""

@@ -1,8 +1,10 @@
 """Several limiters on one Redis."""
 
 import asyncio
+import json
 import os
 import ssl
+import sys
 import time
 
 import pytest
@@ -42,6 +44,27 @@ async def test_a_hundred_callers_of_two_processes_get_what_one_would(redis_serve
         assert not two.away
 
     assert 6000 + 100 * LENGTH_S == pytest.approx(sum(passed), rel=0.01)
+
+
+async def test_two_hundred_callers_of_four_processes_get_what_one_would(redis_server):
+    """Burst + rate x T within 1 %, over real processes."""
+
+    async def start(number: int) -> asyncio.subprocess.Process:
+        words = (redis_server.url, f"process-{number}", "50", str(LENGTH_S))
+        pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.contract.limits.asking", *words, **pipes
+        )
+        assert b"ready\n" == await process.stdout.readline()
+        return process
+
+    processes = await asyncio.gather(*(start(number) for number in range(4)))
+    said = await asyncio.gather(*(process.communicate(b"") for process in processes))
+    told = [json.loads(output) for output, _ in said]
+
+    length_s = max(last_s for *_, last_s in told) - min(began_s for _, began_s, _ in told)
+    expected = 6000 + 100 * length_s
+    assert expected == pytest.approx(sum(admitted for admitted, *_ in told), rel=0.01)
 
 
 async def test_slots_are_one_count(redis_server, opens):

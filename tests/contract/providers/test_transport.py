@@ -83,6 +83,7 @@ async def test_uses_a_connection_again_after_a_stream_read_to_its_end(upstream, 
     assert 1 == len(upstream.connections)
 
 
+@pytest.mark.behaviour(113)
 async def test_chunks_arrive_one_by_one(upstream, transport):
     """The first does not wait for the second."""
     upstream.script("up", sse([b"data: 1\n\n"], end="stall"))

@@ -123,6 +123,7 @@ async def test_an_answer_before_the_request_is_out_is_read(transport, server_tls
         assert (413, b"{}") == await whole(transport, request)
 
 
+@pytest.mark.behaviour(44)
 async def test_a_large_request_arrives_whole(transport, server_tls):
     bodies = []
 

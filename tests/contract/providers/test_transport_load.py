@@ -41,6 +41,7 @@ async def echoes(reader, writer):
         writer.write(OK + b"content-length: %d\r\n\r\n%b" % (len(body), body))
 
 
+@pytest.mark.behaviour(147)
 async def test_500_calls_at_once_each_get_their_own_answer(transport, server_tls):
     async with raw_server(echoes, server_tls) as server:
         for _ in range(2):
@@ -74,6 +75,7 @@ async def test_a_storm_of_cancels_mixes_nothing_up(transport, server_tls):
         await server.all_closed()
 
 
+@pytest.mark.behaviour(146)
 async def test_nobody_reads_and_the_server_has_to_wait(transport, server_tls):
     """Of 200 MB only what fits into buffers is on its way; the rest comes when it is wanted."""
     sent_bytes = 0

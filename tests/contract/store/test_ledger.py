@@ -3,6 +3,7 @@
 import asyncio
 
 import msgspec
+import pytest
 import sqlalchemy as sa
 
 from shared.chat.usage import Usage
@@ -21,6 +22,7 @@ async def totals(store, tenant_id="acme", since=START - HOUR, until=START + HOUR
         return await usage_totals(tx, tenant_id, since, until)
 
 
+@pytest.mark.behaviour(155)
 async def test_every_field_is_kept(store):
     usage = Usage(
         input_tokens=1,
@@ -30,7 +32,14 @@ async def test_every_field_is_kept(store):
         reasoning_tokens=5,
         input_audio_tokens=6,
         output_audio_tokens=7,
+        cache_write_1h_tokens=8,
+        input_image_tokens=9,
+        output_image_tokens=10,
+        input_characters=11,
+        input_audio_ms=12,
         estimated=True,
+        service_tier="flex",
+        reported_nanousd=13,
     )
     row = make_row(
         job_id="job_1",

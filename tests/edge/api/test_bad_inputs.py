@@ -51,6 +51,7 @@ BODIES = {
     "messages empty": (body(messages=[]), "messages"),
     "messages a text": (body(messages="hello"), "messages"),
     "messages an object": (body(messages={}), "messages"),
+    "unknown role": (body(messages=[*HELLO, {"role": "robot"}]), "messages[1].role"),
     "stream a text": (body(stream="yes"), "stream"),
     "stream options a text": (body(stream=True, stream_options="usage"), "stream_options"),
     "max_tokens a text": (body(max_tokens="many"), "max_tokens"),
@@ -60,6 +61,7 @@ BODIES = {
 }
 
 
+@pytest.mark.behaviour(1, 139)
 @pytest.mark.parametrize("case", BODIES)
 async def test_a_bad_body_is_a_400(http: httpx.AsyncClient, case: str):
     sent, param = BODIES[case]
@@ -258,6 +260,7 @@ async def test_a_405_names_what_is_allowed(http: httpx.AsyncClient):
     assert "GET" in (await http.post("/v1/models")).headers["allow"]
 
 
+@pytest.mark.behaviour(44)
 @pytest.mark.parametrize("path", [CHAT, "/v1/jobs"])
 async def test_a_body_that_is_too_large_is_a_413(http: httpx.AsyncClient, path: str):
     """Announced or not."""
@@ -301,6 +304,7 @@ KEYED = [
 ]
 
 
+@pytest.mark.behaviour(138)
 @pytest.mark.parametrize(("method", "path"), KEYED)
 async def test_every_path_wants_a_tenants_key(http: httpx.AsyncClient, method: str, path: str):
     del http.headers["authorization"]

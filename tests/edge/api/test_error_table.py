@@ -111,7 +111,12 @@ UPSTREAM = {
         (502, "upstream_unavailable", FAULT),
         {},
     ),
-    "upstream_credential": (status(401), (502, "upstream_credential", FAULT), {}),
+    "upstream_credential": (status(401), (502, "upstream_credential", FAULT), AGAIN),
+    "a quota": (
+        status(429, {"message": "no money", "type": "insufficient_quota", "code": None}),
+        (502, "upstream_credential", FAULT),
+        AGAIN,
+    ),
     "upstream_malformed": (
         Answer(pieces=(b"<html>",)),
         (502, "upstream_malformed", FAULT),
@@ -126,6 +131,7 @@ UPSTREAM = {
 }
 
 
+@pytest.mark.behaviour(120, 130, 132, 134, 135, 140)
 @pytest.mark.parametrize("case", UPSTREAM)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_what_a_provider_does_has_its_row(
@@ -162,6 +168,7 @@ async def test_a_time_that_is_over_has_its_row(http: httpx.AsyncClient, upstream
     assert_row(shown, (504, "deadline_exceeded", FAULT), AGAIN)
 
 
+@pytest.mark.behaviour(121)
 async def test_a_stream_that_breaks_has_its_row(http: httpx.AsyncClient, upstream: Upstream):
     """In its last event: the status has gone out."""
     whole = streams("hello", "world").pieces

@@ -101,7 +101,7 @@ def test_every_code_has_its_status_and_no_status_is_without_a_code():
         ),
         (failed("upstream_timeout"), 504, "upstream_timeout", "server_error", {}),
         (StreamInterrupted("no"), 502, "stream_interrupted", "server_error", {}),
-        (Overloaded("no"), 503, "overloaded", "server_error", {}),
+        (Overloaded("no"), 503, "overloaded", "server_error", {"retry-after": "1"}),
         (StoreUnavailable("no"), 503, "store_unavailable", "server_error", {"retry-after": "2"}),
         (
             DeadlineExceeded("no"),
@@ -194,3 +194,56 @@ def test_a_broken_stream_ends_in_one_event():
     assert event.startswith(b'data: {"error":')
     assert event.endswith(b"\n\n")
     assert 1 == event.count(b"\n\n")
+
+
+@pytest.mark.behaviour(169)
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (InvalidRequest("no", param="top_p"), 400, "invalid_request_error"),
+        (InvalidApiKey("no"), 401, "authentication_error"),
+        (PermissionDenied("no"), 403, "permission_error"),
+        (ModelNotFound("no"), 404, "not_found_error"),
+        (MethodNotAllowed("no"), 405, "invalid_request_error"),
+        (Conflict("no"), 409, "conflict_error"),
+        (RequestTooLarge("no"), 413, "request_too_large"),
+        (RateLimitExceeded("no", retry_after_s=1), 429, "rate_limit_error"),
+        (BudgetExceeded("no", limit_source="k", resets_at=0), 429, "rate_limit_error"),
+        (OwnFault("no"), 500, "api_error"),
+        (failed("all_targets_failed"), 502, "api_error"),
+        (failed("overloaded"), 529, "overloaded_error"),
+        (Overloaded("no"), 529, "overloaded_error"),
+        (StoreUnavailable("no"), 503, "api_error"),
+        (failed("upstream_timeout"), 504, "timeout_error"),
+    ],
+    ids=lambda value: (
+        f"{type(value).__name__} {value.code}" if isinstance(value, GatewayError) else ""
+    ),
+)
+def test_anthropics_callers_get_its_statuses_and_types(error, status, kind):
+    """The code is the same in all dialects."""
+    found_status, body, _ = answer_of(error, "anthropic", "req_1")
+
+    shown = msgspec.json.decode(body)
+    assert ("error", "req_1", status) == (shown["type"], shown["request_id"], found_status)
+    assert (kind, "no", error.param, error.code) == (
+        shown["error"]["type"],
+        shown["error"]["message"],
+        shown["error"]["param"],
+        shown["error"]["code"],
+    )
+    assert {"error_code": error.code} == shown["error"]["details"]
+
+
+def test_a_broken_stream_of_anthropics_ends_in_one_named_event():
+    event = event_of(StreamInterrupted("it broke"), "anthropic", "req_1")
+
+    name, data, *end = event.decode().split("\n")
+    assert ("event: error", ["", ""]) == (name, end)
+    body = msgspec.json.decode(data.removeprefix("data: "))
+    assert ("error", "api_error", "stream_interrupted", "req_1") == (
+        body["type"],
+        body["error"]["type"],
+        body["error"]["code"],
+        body["request_id"],
+    )

@@ -18,6 +18,14 @@ MASTER = {"authorization": f"Bearer {MASTER_KEY}"}
 OWN_PAGES = {"/openapi.json", "/docs"}
 
 
+@pytest.mark.parametrize("until", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "0"])
+async def test_usage_until_long_ago_is_nothing(http: httpx.AsyncClient, until: str):
+    """The default span would leave the calendar."""
+    usage = await http.get("/v1/usage", params={"until": until})
+
+    assert (200, 0, 0) == (usage.status_code, usage.json()["until"], usage.json()["attempts"])
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/health", "/metrics"])
 async def test_operations_need_no_key(http: httpx.AsyncClient, path: str):
     del http.headers["authorization"]

@@ -20,7 +20,7 @@ providers:
   mock: {kind: mock}
   openai: {kind: openai, api_key: "${NO_SUCH_KEY}", optional: true}
 routes:
-- {model: m, targets: [{provider: mock, model: x}], breaker: {failures: 9}}
+- {model: m, targets: [{provider: mock, model: x}], unknown_price: deny}
 tenants:
 - {id: acme, keys: [{name: ci, key: sk-file-canary-9876}]}
 """
@@ -68,7 +68,8 @@ def test_a_good_config_is_printed_without_secrets(run, good):
     assert "model: m" in result.stdout
     assert "canary" not in result.output
     assert 'note: provider "openai" is off: NO_SUCH_KEY not set\n' in result.stderr
-    assert 'warning: not in this version yet: the breaker (routes["m"].breaker)' in result.stderr
+    gap = 'not in this version yet: rules for unknown prices (routes["m"].unknown_price)'
+    assert f"warning: {gap}" in result.stderr
     assert result.stderr.endswith("good.yaml is fine\n")
 
 

@@ -20,6 +20,7 @@ from shared.store.jobs import get_job, insert_job
 from shared.store.keys import ensure_tenant
 from shared.store.ledger import insert_ledger
 from shared.store.records import BudgetRef, LedgerRow, NewJob
+from shared.store.responses import StoredResponse, insert_response, turns_of
 from shared.store.webhooks import claim_deliveries
 from shared.store.windows import windows_of
 from shared.telemetry.metrics import SCHEDULER_TICKS
@@ -250,6 +251,23 @@ async def test_grants_that_nobody_renews_are_taken_back(store, bell):
 
     async with store.read() as tx:
         assert 30 == (await standing_of(tx, day)).granted_nanousd
+
+
+async def test_responses_are_kept_for_as_long_as_was_said(store, bell):
+    kept = {
+        name: StoredResponse(id=name, previous_id=None, context_bytes=2, input=b"", body=b"{}")
+        for name in ("old", "young")
+    }
+    async with store.write() as tx:
+        at = await tx.now()
+        for name, until in (("old", at - HOUR), ("young", at + HOUR)):
+            await insert_response(tx, "acme", kept[name], at=at, expires_at=until)
+
+    await both(store, bell, "prune_responses")
+
+    async with store.read() as tx:
+        found = [name for name in kept if await turns_of(tx, "acme", name)]
+    assert ["young"] == found
 
 
 # Leadership

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from shared.chat.usage import Usage
 from shared.clock import SystemClock
-from shared.config.model import Config, QueueConfig
+from shared.config.conduct import QueueConfig
+from shared.config.model import Config
 from shared.errors import FailedAttempt
 from shared.gateway.failure import failure_of
 from shared.identity import Principal

@@ -85,6 +85,7 @@ async def test_the_file_s_secret_wins(route, receiver):
     Webhook(secret).verify(call.body, call.headers)
 
 
+@pytest.mark.behaviour(194, 195)
 async def test_a_failure_is_tried_again_later_with_the_same_id(route, receiver):
     receiver.script("/hook", respond(500), respond(200))
     event_id = await emitted(route, receiver.url())

@@ -144,6 +144,7 @@ async def test_without_a_secret_nothing_is_sent(receiver, secrets):
 # Where it must not go
 
 
+@pytest.mark.behaviour(195)
 @pytest.mark.parametrize(
     "host",
     [
@@ -213,6 +214,7 @@ async def test_a_proxy_of_the_environment_is_not_used(receiver, monkeypatch):
     assert (await sent(receiver.url())).delivered
 
 
+@pytest.mark.behaviour(195)
 async def test_many_at_once(receiver):
     outcomes = await asyncio.gather(*(sent(receiver.url()) for _ in range(50)))
 

@@ -111,6 +111,7 @@ async def test_a_refused_request_goes_nowhere_else(kind: FailureKind) -> None:
     assert kind is caught.value.error.kind if caught.value.error else False
 
 
+@pytest.mark.behaviour(135)
 async def test_a_kind_of_failure_may_have_a_route_of_its_own() -> None:
     """A prompt that is too long goes to the long-context route, past the other targets."""
     plan = make_plan("alpha", "beta", redirects={FailureKind.CONTEXT_LENGTH: ("long",)})
@@ -130,6 +131,7 @@ async def test_the_only_target_is_asked_again_after_its_hint() -> None:
     assert [2.0 * 1.05] == clock.slept
 
 
+@pytest.mark.behaviour(132)
 async def test_a_hint_beyond_the_patience_is_passed_on() -> None:
     """Nobody is held for a minute: the caller gets the smallest hint and decides."""
     clock = FakeClock()
@@ -175,6 +177,7 @@ async def test_nothing_is_called_once_the_time_is_over() -> None:
     assert [] == script.calls
 
 
+@pytest.mark.behaviour(142)
 async def test_a_chain_makes_six_calls_at_most() -> None:
     """However long the plan is."""
     names = [f"p{number}" for number in range(9)]
@@ -184,6 +187,111 @@ async def test_a_chain_makes_six_calls_at_most() -> None:
         await run(make_plan(*names), script, FakeClock())
 
     assert names[:MAX_CHAIN_ATTEMPTS] == script.calls
+
+
+class Stingy:
+    """An allowance that says no, for all targets or for those of one name."""
+
+    def __init__(self, *, again: bool = True, not_to: str | None = None) -> None:
+        self._again = again
+        self._not_to = not_to
+
+    def again(self, _step: Step) -> bool:
+        return self._again
+
+    def onward(self, step: Step) -> bool:
+        return step.target.provider != self._not_to
+
+
+async def run_within(allowance: Stingy, plan: Plan, script: Script, clock: FakeClock) -> str:
+    return await run_chain(
+        plan,
+        script,
+        clock=clock,
+        deadline=Deadline.after(600.0, clock),
+        draw=lambda: 0.5,
+        allowance=allowance,
+    )
+
+
+async def test_without_allowance_the_same_target_is_not_asked_again() -> None:
+    """Its load is not multiplied, and another target answers all the same."""
+    clock = FakeClock()
+    script = Script(alpha=[fails(FailureKind.SERVER_ERROR)], beta=["hello"])
+
+    assert "hello" == await run_within(
+        Stingy(again=False), make_plan("alpha", "beta"), script, clock
+    )
+    assert (["alpha", "beta"], []) == (script.calls, clock.slept)
+
+
+async def test_without_allowance_a_target_is_passed_over() -> None:
+    """One that fails itself, say; those behind it are not."""
+    script = Script(alpha=[fails(FailureKind.TIMEOUT)], beta=["never"], gamma=["hello"])
+
+    assert "hello" == await run_within(
+        Stingy(not_to="beta"), make_plan("alpha", "beta", "gamma"), script, FakeClock()
+    )
+    assert ["alpha", "gamma"] == script.calls
+
+
+async def test_the_first_call_needs_no_allowance() -> None:
+    """However many calls there were before: every request is asked once."""
+    script = Script(alpha=["hello"])
+
+    assert "hello" == await run_within(
+        Stingy(not_to="alpha"), make_plan("alpha"), script, FakeClock()
+    )
+
+
+async def test_a_target_that_says_so_is_not_asked_again() -> None:
+    """`x-should-retry: false`, or a certificate that is not to be trusted."""
+    refusal = UpstreamError(FailureKind.SERVER_ERROR, "no", again=False)
+    script = Script(alpha=[refusal], beta=["hello"])
+
+    assert "hello" == await run(make_plan("alpha", "beta"), script, FakeClock())
+    assert ["alpha", "beta"] == script.calls
+
+
+@pytest.mark.behaviour(135)
+async def test_a_kind_of_failure_may_fall_back_nowhere() -> None:
+    """An empty list in the config: not to the other targets of the route either."""
+    plan = make_plan("alpha", "beta", redirects={FailureKind.OVERLOADED: ()})
+    script = Script(alpha=[fails(FailureKind.OVERLOADED)], beta=["never"])
+
+    with pytest.raises(ChainFailed) as caught:
+        await run(plan, script, FakeClock())
+
+    assert ("overloaded", ["alpha"]) == (caught.value.code, script.calls)
+
+
+@pytest.mark.behaviour(135)
+async def test_what_is_too_long_for_one_may_fit_the_next() -> None:
+    """All the routes that are named for a kind of failure are tried for it."""
+    redirects = {FailureKind.CONTEXT_LENGTH: ("long", "longer")}
+    plan = make_plan("alpha", "beta", redirects=redirects)
+    too_long = fails(FailureKind.CONTEXT_LENGTH)
+    script = Script(alpha=[too_long], long=[too_long], longer=["fits"])
+
+    assert "fits" == await run(plan, script, FakeClock())
+    assert ["alpha", "long", "longer"] == script.calls
+
+
+async def test_a_redirect_is_followed_once() -> None:
+    """A prompt that is too long for the last, too, is refused as too long; others end it anyway."""
+    redirects = {
+        FailureKind.CONTEXT_LENGTH: ("long", "longer"),
+        FailureKind.CONTENT_FILTER: ("lax",),
+    }
+    too_long, filtered = fails(FailureKind.CONTEXT_LENGTH), fails(FailureKind.CONTENT_FILTER)
+    for second, code in ((too_long, "context_length_exceeded"), (filtered, "content_filter")):
+        script = Script(alpha=[too_long], long=[second], longer=[too_long], lax=["never"])
+
+        with pytest.raises(ChainFailed) as caught:
+            await run(make_plan("alpha", redirects=redirects), script, FakeClock())
+
+        assert code == caught.value.code
+        assert "lax" not in script.calls
 
 
 @given(

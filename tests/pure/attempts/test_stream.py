@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from shared.attempts.stream import UpstreamStream
+from shared.attempts.stream import FINISH_S, UpstreamStream
 from shared.attempts.whole import call_whole
 from shared.chat.usage import Usage
 from shared.config.model import Timeouts
@@ -25,7 +25,10 @@ TIMEOUTS = Timeouts(connect_s=1, first_token_s=10, idle_s=5, attempt_s=60)
 
 
 class Letters:
-    """A scanner for a toy protocol: `#` is a comment, `.` the end, `!` an error, else content."""
+    """A scanner for a toy protocol: `#` is a comment, `.` the end, `!` an error, else content.
+
+    `$` is a finish reason, after which only the end may follow.
+    """
 
     def __init__(self) -> None:
         self.model: str | None = "toy"
@@ -34,13 +37,13 @@ class Letters:
         self.content_bytes = 0
 
     def feed(self, chunk: bytes) -> Scan:
-        self.content_bytes += sum(byte not in b"#.!" for byte in chunk)
-        self.finished = b"." in chunk
+        self.content_bytes += sum(byte not in b"#.!$" for byte in chunk)
+        self.finished |= b"." in chunk or b"$" in chunk
         return Scan(
             out=chunk,
-            content_events=sum(byte not in b"#.!" for byte in chunk),
+            content_events=sum(byte not in b"#.!$" for byte in chunk),
             finished=self.finished,
-            ended=self.finished,
+            ended=b"." in chunk,
             error=UpstreamError(FailureKind.OVERLOADED, "said so") if b"!" in chunk else None,
         )
 
@@ -127,6 +130,28 @@ async def test_what_came_before_the_first_content_comes_with_it() -> None:
     assert 1 == transport.closed
 
 
+async def test_an_end_mark_that_does_not_come_is_not_waited_for() -> None:
+    """All has been said; the connection is of no use any more."""
+    transport = Scripted(FakeClock(), [(1, b"a"), (1, b"$"), (30, b"b")])
+    stream = await opened(transport)
+
+    assert [b"a", b"$"] == [piece async for piece in stream]
+    assert (2 + FINISH_S, True) == (transport.clock.elapsed_s, stream.whole)
+    await stream.aclose()
+    assert (2 + FINISH_S, 1) == (transport.clock.elapsed_s, transport.closed)
+
+
+async def test_what_came_before_a_failure_goes_out_first() -> None:
+    """Also when both came in one piece."""
+    transport = Scripted(FakeClock(), [(1, b"a"), (1, b"b!")])
+    stream = await opened(transport)
+
+    assert [b"a", b"b!"] == [await stream.piece(), await stream.piece()]
+    with pytest.raises(UpstreamError):
+        await stream.piece()
+
+
+@pytest.mark.behaviour(123)
 @pytest.mark.parametrize(
     ("script", "limit_s", "kind", "at_s"),
     [

@@ -204,6 +204,7 @@ def test_the_example_is_fine():
             ("providers.a has no api_key: vendor refuses calls without one",),
         ),
         ("providers: {a: {kind: vendor, api_key: k}}", ()),
+        ("providers: {a: {kind: vendor, project: p}}", ()),
         (
             "providers: {a: {kind: vendor, api_key: $K}}",
             (

@@ -180,7 +180,7 @@ def test_a_target_is_checked(target, expected):
         ("server: {max_body_mb: 1GB}", "; write 1024 (MiB)"),
         ("ttl_s: 3", '; did you mean "cache.ttl_s"?'),
         ("targets: []", '; did you mean "routes[].targets"?'),
-        ("cache: {size: 3}", "; known are enabled, ttl_s, max_entries"),
+        ("logging: {size: 3}", "; known are requests, bodies, sample_rate, redact_pii"),
         ("providers: [a]", ": leave out the dashes, and begin each with its name and a colon"),
         ("routes: {a: b}", ": begin each item with a dash"),
         ("cache: ttl_s:3", ": a colon needs a space after it"),

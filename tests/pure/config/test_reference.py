@@ -145,6 +145,7 @@ def test_every_key_means_the_same_on_the_page_and_in_the_code():
                 "answers",
                 "percent",
                 "date",
+                "KiB",
                 "MiB",
             },
         ),

@@ -51,10 +51,6 @@ def test_the_default_config_needs_nothing_that_is_missing():
     ("text", "place"),
     [
         (with_route("budgets: [{window: day, limit_usd: 1}]"), 'routes["m"].budgets'),
-        (with_route("strategy: least_cost"), 'routes["m"].strategy'),
-        (with_route("breaker: {failures: 9}"), 'routes["m"].breaker'),
-        (with_route("stream_recovery: restart"), 'routes["m"].stream_recovery'),
-        (with_route("unsupported: error"), 'routes["m"].unsupported'),
         (with_route("unknown_price: deny"), 'routes["m"].unknown_price'),
         (
             MOCK + "routes: [{model: m, targets: [{provider: mock, model: x, "
@@ -62,15 +58,10 @@ def test_the_default_config_needs_nothing_that_is_missing():
             'routes["m"].targets[0].capabilities',
         ),
         (
-            MOCK + "routes: [{model: m, targets: [{provider: mock, model: x, limits: {rpm: 1}}]}]",
-            'routes["m"].targets[0].limits',
-        ),
-        (
             "tenants: [{id: a, users: {budgets: [{window: day, limit_usd: 1}]}}]",
             'tenants["a"].users.budgets',
         ),
         ("budgets: [{match: {tenant: a}, window: day, limit_usd: 1}]", "budgets"),
-        ("cache: {enabled: true}", "cache.enabled"),
         ("server: {trusted_proxies: [10.0.0.0/8]}", "server.trusted_proxies"),
         ("alerts: {webhook: https://a}", "alerts.webhook"),
     ],
@@ -94,6 +85,12 @@ def test_what_is_obeyed_is_not_said():
 
     assert () == not_yet(loaded(text).config)
     assert () == not_yet(loaded(with_route("limits: {rpm: 1}")).config)
+    assert () == not_yet(loaded(with_route("unsupported: error")).config)
+    spoken = """
+    providers: {p: {kind: openai, api_key: x}}
+    routes: [{model: m, targets: [{provider: p, model: x, capabilities: {seed: false}}]}]
+    """
+    assert () == not_yet(loaded(spoken).config)
 
 
 def test_every_gap_says_what_happens_instead():

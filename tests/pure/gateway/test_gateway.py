@@ -23,6 +23,7 @@ from shared.gateway.catalog import PRICES_KEPT, Catalog
 from shared.gateway.parse import parse_request
 from shared.gateway.runner import Kit
 from shared.gateway.service import Gateway
+from shared.health.book import HealthBook
 from shared.identity import Principal
 from shared.ledger.books import Charge, Opening
 from shared.ledger.holds import Hold
@@ -91,13 +92,13 @@ class Purse:
 class Gate:
     """A gateway on the mock, and what it writes."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str = CONFIG) -> None:
         numbers = count(1)
         clock = FakeClock()
         self.books = Kept()
         self.holds = Purse()
         self.clock = clock
-        config = load_config(CONFIG, {}, KINDS).config
+        config = load_config(text, {}, KINDS).config
         self.catalog = Catalog(config, clock.now())
         self.limiter = LocalLimiter(clock)
 
@@ -111,6 +112,7 @@ class Gate:
                 clock=clock,
                 ids=ids,
                 admission=Admission(self.limiter, ScopeBook(config), clock, ids),
+                health=HealthBook(clock),
             ),
             lambda: 0.0,
         )
@@ -178,7 +180,7 @@ async def test_invented_names_leave_nothing_behind(gate):
     for number in range(20):
         await gate.embed(f"w/{number}")
 
-    assert ["w/*"] == list(gate.gateway._turns)
+    assert ["w/*"] == list(gate.gateway._planner._turns)
     for number in range(PRICES_KEPT + 100):
         step = gate.catalog.routes.find(f"w/{number}").choices[0][0]
         gate.catalog.price(step.target, step.price)

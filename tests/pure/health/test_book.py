@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.config.model import Breaker
-from shared.health.book import HealthBook
+from shared.health.book import MOST_TARGETS, HealthBook
 from shared.health.breaker import FRESH, Phase, Verdict, begun, ended
 from shared.providers.target import Target
 from tests.fakes.clock import FakeClock
@@ -87,6 +87,17 @@ def test_people_are_shown_why(book):
         seen.reason,
         seen.calls,
     )
+
+
+def test_what_is_idle_and_well_is_forgotten_when_there_is_too_much_of_it(book):
+    for _ in range(3):
+        call(book, A, Verdict.BAD)
+    book.begin(B, RULES)
+    for number in range(MOST_TARGETS):
+        call(book, Target(provider="p", model=f"invented-{number}"), Verdict.GOOD)
+
+    assert MOST_TARGETS > len(list(book.seen()))
+    assert (False, 1) == (book.is_fit(A), book.busy(B))
 
 
 @given(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shared.ledger.estimate import MOST_OUTPUT_TOKENS, guessed_usage, worst_case
+from shared.ledger.estimate import MOST_OUTPUT_TOKENS, counted_tokens, guessed_usage, worst_case
 from tests.pure.providers.test_adapters import asked
 
 
@@ -68,6 +68,7 @@ def test_base64_as_plain_text_is_text():
     assert 20_000 < worst_case(body(plain), hold_output_tokens=1).input_tokens
 
 
+@pytest.mark.behaviour(157, 159)
 def test_a_cut_stream_is_charged_for_what_was_sent_and_seen():
     request = body(USER)
     guess = guessed_usage(request, 41)
@@ -86,3 +87,58 @@ def test_a_bound_no_model_reaches_is_cut():
     worst = worst_case(request, hold_output_tokens=9)
 
     assert 2 * MOST_OUTPUT_TOKENS == worst.output_tokens
+
+
+@pytest.mark.parametrize("endpoint", ["/v1/moderations", "/v1/rerank"])
+def test_judgements_have_no_output(endpoint):
+    assert 0 == worst_case(asked(endpoint, input="hello"), hold_output_tokens=4096).output_tokens
+
+
+def test_sound_is_held_by_its_length_and_guessed_by_the_usual_rate():
+    """A megabyte is a quarter of an hour at the lowest rate and a minute at the usual one."""
+    request = asked("/v1/audio/transcriptions", file="x" * 960_000)
+
+    held, guessed = worst_case(request, hold_output_tokens=9), guessed_usage(request, 0)
+
+    assert 960 <= held.input_audio_ms / 1000 < 961
+    assert 60 <= guessed.input_audio_ms / 1000 < 61
+    assert (held.input_tokens, guessed.input_tokens) == (
+        held.input_audio_tokens,
+        guessed.input_audio_tokens,
+    )
+
+
+def test_speech_is_held_by_its_characters():
+    held = worst_case(asked("/v1/audio/speech", input="x" * 500), hold_output_tokens=9)
+
+    assert held.input_characters > 500
+
+
+PICTURE = {"type": "image", "source": {"type": "base64", "data": "A" * 400_000}}
+
+
+@pytest.mark.parametrize(
+    ("block", "tokens"),
+    [
+        (PICTURE, 2_000),
+        ({"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}, 2_000),
+        ({"type": "document", "source": {"type": "base64", "data": "A" * 160_000}}, 10_000),
+        ({"type": "tool_result", "tool_use_id": "t", "content": [PICTURE]}, 2_000),
+        ({"type": "document", "source": {"type": "text", "data": "A" * 20_000}}, 10_000),
+    ],
+    ids=["inline image", "linked image", "document", "image in a result", "text"],
+)
+def test_media_in_anthropics_words_count_by_the_same_rule(block, tokens):
+    request = asked("/v1/messages", messages=[{"role": "user", "content": [block]}])
+
+    estimate = worst_case(request, hold_output_tokens=1)
+
+    assert tokens <= estimate.input_tokens <= tokens + 120
+
+
+def test_counting_tokens_holds_and_costs_nothing():
+    request = asked("/v1/messages/count_tokens", messages=[USER])
+
+    assert 0 == worst_case(request, hold_output_tokens=4096).input_tokens
+    assert 0 == guessed_usage(request, 0).input_tokens
+    assert counted_tokens(request) > 250

@@ -67,6 +67,47 @@ def test_costs_what_the_library_says(kind, model, usage):
     assert int(exact * 10**9 + Decimal("0.5")) == cost_of(usage, price)
 
 
+@pytest.mark.behaviour(161)
+@pytest.mark.parametrize(
+    ("kind", "model", "tier", "context"),
+    [
+        ("openai", "o3", "flex", {"service_tier": "flex"}),
+        ("openai", "o3", "priority", {"service_tier": "priority"}),
+        ("openai", "o3", "default", {}),
+        ("openai", "o3", "a tier of next year", {}),
+        ("openai", "gpt-4o", "batch", {"processing": "batch"}),
+        ("anthropic", "claude-sonnet-4-5", "batch", {"processing": "batch"}),
+        ("anthropic", "claude-sonnet-4-5", "standard", {}),
+    ],
+)
+def test_the_tier_of_the_answer_decides(kind, model, tier, context):
+    """As the library prices it; a tier that it does not know costs what the standard costs."""
+    counted = ListUsage(input_tokens=10_000, output_tokens=1_000, cache_read_tokens=3_000)
+    exact = calc_price(
+        counted,
+        model,
+        provider_id=PROVIDER_IDS[kind],
+        genai_request_timestamp=AT,
+        price_context=context,
+    ).total_price
+    usage = Usage(
+        input_tokens=10_000, output_tokens=1_000, cache_read_tokens=3_000, service_tier=tier
+    )
+
+    assert int(exact * 10**9 + Decimal("0.5")) == cost_of(usage, compile_price(kind, model, at=AT))
+
+
+def test_tiers_differ():
+    price = compile_price("openai", "o3", at=AT)
+    standard, flex, priority = (
+        cost_of(Usage(input_tokens=1_000, service_tier=tier), price)
+        for tier in (None, "flex", "priority")
+    )
+
+    assert flex < standard < priority
+
+
+@pytest.mark.behaviour(158)
 @pytest.mark.parametrize(
     ("kind", "model"),
     [("openai", "no-such-model"), ("ollama", "llama3"), ("vllm", "gpt-4o"), ("mock", "gpt-4o"),
@@ -160,3 +201,22 @@ def test_half_a_nano_dollar_is_rounded_up_once():
 )
 def test_dollars_are_plain_decimals(nanousd, text):
     assert text == usd_text(nanousd)
+
+
+@pytest.mark.parametrize(
+    ("model", "usage", "usd"),
+    [
+        ("whisper-1", Usage(input_audio_ms=36_000), "0.0036"),
+        ("whisper-1", Usage(input_audio_ms=1), "0.0000001"),
+        ("tts-1", Usage(input_characters=3, input_tokens=1, output_tokens=9), "0.000045"),
+        ("gpt-4o-transcribe", Usage(input_tokens=1_000, input_audio_tokens=1_000), "0.006"),
+        ("gpt-image-1", Usage(input_tokens=1_000, output_tokens=1_000), "0.045"),
+        ("gpt-image-1", Usage(input_tokens=1_000, input_image_tokens=400), "0.007"),
+    ],
+)
+def test_what_is_not_sold_by_the_token_of_text(model, usage, usd):
+    """Sound by the hour or by its own tokens, speech by the character, pictures by theirs."""
+    price = compile_price("openai", model, at=AT)
+
+    assert usd == usd_text(cost_of(usage, price))
+    assert worst_cost_of(usage, price) >= cost_of(usage, price)

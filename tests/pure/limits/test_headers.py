@@ -1,8 +1,10 @@
-"""`x-ratelimit-*` as OpenAI writes them."""
+"""`x-ratelimit-*` as OpenAI writes them, `anthropic-ratelimit-*` as Anthropic does."""
+
+from datetime import UTC, datetime
 
 import pytest
 
-from shared.limits.headers import duration, rate_headers
+from shared.limits.headers import anthropic_rate_headers, duration, rate_headers
 from shared.limits.limiter import Standing
 
 
@@ -49,3 +51,34 @@ def test_all_six():
 def test_what_is_not_limited_has_no_header():
     assert [] == rate_headers(Standing())
     assert 3 == len(rate_headers(Standing(limit_tokens=1, remaining_tokens=0, reset_tokens_s=60)))
+
+
+def test_anthropics_tell_the_moment():
+    """Rounded up, so that whoever waits until then has waited long enough."""
+    standing = Standing(
+        limit_requests=60,
+        remaining_requests=0,
+        reset_requests_s=0.2,
+        limit_tokens=1000,
+        remaining_tokens=7,
+        reset_tokens_s=60.0,
+    )
+    now = datetime(2026, 3, 1, 12, 59, 59, 900_000, tzinfo=UTC)
+
+    assert {
+        b"anthropic-ratelimit-requests-limit": b"60",
+        b"anthropic-ratelimit-requests-remaining": b"0",
+        b"anthropic-ratelimit-requests-reset": b"2026-03-01T13:00:01Z",
+        b"anthropic-ratelimit-tokens-limit": b"1000",
+        b"anthropic-ratelimit-tokens-remaining": b"7",
+        b"anthropic-ratelimit-tokens-reset": b"2026-03-01T13:01:00Z",
+    } == dict(anthropic_rate_headers(standing, now))
+    assert [] == anthropic_rate_headers(Standing(), now)
+
+
+def test_a_process_that_counted_alone_says_so():
+    """A caller whose limits look smaller than they are learns why."""
+    standing = Standing(limit_requests=60, remaining_requests=14, local=True)
+
+    assert b"local" == dict(rate_headers(standing))[b"x-sluiceway-limits"]
+    assert b"x-sluiceway-limits" not in dict(rate_headers(Standing(limit_requests=60)))

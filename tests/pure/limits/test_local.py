@@ -34,6 +34,21 @@ def test_four_processes_share_a_limit_exactly():
     assert (30, 15) == (at_once, admitted(limiter, scope, 200))
 
 
+@pytest.mark.parametrize(
+    ("share", "stands_in", "expected"), [(1, False, False), (4, False, True), (1, True, True)]
+)
+def test_callers_are_told_of_a_share_and_of_a_stand_in(share, stands_in, expected):
+    """A process that is alone by choice counts as exactly as Redis would."""
+    limiter = LocalLimiter(FakeClock(), share=share, stands_in=stands_in)
+    scope = Scope(name="tenant:acme", limits=Limits(rpm=1))
+
+    taken = limiter.take_now([scope], tokens=1, slot="one", slot_s=60)
+    with pytest.raises(RateLimitExceeded) as caught:
+        limiter.take_now([scope], tokens=1, slot="two", slot_s=60)
+
+    assert [expected, expected] == [taken.standing.local, caught.value.standing.local]
+
+
 def test_a_share_of_less_than_one_still_gets_its_turn():
     clock = FakeClock()
     limiter = LocalLimiter(clock, share=4)

@@ -12,7 +12,7 @@ from shared.config.model import (
     UserTemplate,
 )
 from shared.identity import Principal
-from shared.limits.scopes import ScopeBook
+from shared.limits.scopes import ScopeBook, target_scopes
 
 CONFIG = Config(
     routes=(
@@ -59,3 +59,29 @@ def test_scopes(principal, route, user, expected):
     found = ScopeBook(CONFIG).find(principal, route=route, user=user)
 
     assert expected == {scope.name: scope.limits.rpm for scope in found}
+
+
+def target(model="m", credential=None, **limits):
+    return TargetConfig(
+        provider="mock", model=model, credential=credential, limits=Limits(**limits)
+    )
+
+
+def test_limits_of_targets():
+    """One count for a target in all routes that limit it alike; else one for each place."""
+    config = Config(
+        routes=(
+            RouteConfig(model="a", targets=(target(rpm=1), target("free"), target("x", rpm=2))),
+            RouteConfig(model="b", targets=(target("x", rpm=3), target(rpm=1))),
+            RouteConfig(model="c/*", targets=(target("*", tpd=4), target(credential="k", rpm=5))),
+        )
+    )
+
+    assert {
+        ("a", 0): "target:mock/m",
+        ("a", 2): "target:a[2]/mock/x",
+        ("b", 0): "target:b[0]/mock/x",
+        ("b", 1): "target:mock/m",
+        ("c/*", 0): "target:mock/*",
+        ("c/*", 1): "target:mock/m@k",
+    } == {place: scope.name for place, scope in target_scopes(config).items()}

@@ -57,6 +57,7 @@ def test_bodies(status, error, kind):
     assert FailureKind(kind) is failure(status, error).kind
 
 
+@pytest.mark.behaviour(128, 129)
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -76,6 +77,7 @@ def test_every_shape_of_body_is_read(body, message):
     assert message == read_error(json.dumps(body).encode()).message
 
 
+@pytest.mark.behaviour(128)
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -92,6 +94,7 @@ def test_what_is_not_json_is_read_too(body, message):
     assert message == read_error(body).message
 
 
+@pytest.mark.behaviour(141)
 def test_no_credential_gets_out():
     secret = "secret-without-a-prefix"
     body = {"error": {"message": f"bad key {secret} or sk-proj-abcdefgh1234 or Bearer abc"}}
@@ -119,14 +122,40 @@ def test_long_texts_are_cut():
         ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s"}, 1.0),
         ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s",
           "x-ratelimit-remaining-tokens": "0"}, 360.0),
+        ({"x-ratelimit-reset-requests": "30"}, 30.0),
+        ({"x-ratelimit-reset": str(NOW.timestamp() + 5)}, 5.0),
+        ({"x-ratelimit-reset": str(int(NOW.timestamp() * 1000) + 1_500)}, 1.5),
+        ({"x-ratelimit-reset": str(NOW.timestamp() - 5)}, 0.0),
+        ({"ratelimit-reset": "8", "ratelimit-remaining": "0"}, 8.0),
+        ({"ratelimitbysize-reset": "41"}, 41.0),
+        ({"x-ratelimit-reset-requests-day": "33011.4", "x-ratelimit-reset-tokens-minute": "9.5",
+          "x-ratelimit-remaining-tokens-minute": "0"}, 9.5),
+        ({"retry-after": "2", "x-ratelimit-reset-requests": "30"}, 2.0),
+        ({"x-ratelimit-reset-requests": "tomorrow"}, None),
     ],
 )  # fmt: skip
 def test_hints(headers, hint_s):
     assert hint_s == retry_after_s(headers, NOW)
 
 
+@pytest.mark.parametrize(
+    ("headers", "again"),
+    [({}, True), ({"x_should_retry": "false"}, False), ({"x_should_retry": "true"}, True)],
+)
+def test_a_provider_may_say_that_it_is_of_no_use_to_ask_again(headers, again):
+    assert again == failure(500, **headers).again
+
+
 def test_a_date_without_a_moment_to_measure_from_is_no_hint():
     assert retry_after_s({"retry-after": "Sat, 21 Nov 2026 10:01:00 GMT"}, None) is None
+
+
+def test_a_reset_says_nothing_of_a_server_error():
+    """OpenAI sends the resets of its limits with every answer, whatever became of it."""
+    headers = {"x_ratelimit_reset_tokens": "6m0s", "x_ratelimit_remaining_tokens": "12000"}
+
+    assert failure(500, **headers).retry_after_s is None
+    assert 360.0 == failure(429, **headers).retry_after_s
 
 
 def test_the_answers_own_date_is_the_moment():

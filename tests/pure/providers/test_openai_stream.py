@@ -1,5 +1,7 @@
 """A cut stream never looks whole, and what is relayed is what came."""
 
+import json
+
 import pytest
 
 from shared.errors import FailureKind
@@ -69,6 +71,7 @@ def test_what_does_not(delta):
     assert 0 == scans[0].content_events
 
 
+@pytest.mark.behaviour(125)
 @pytest.mark.parametrize("kept", range(len(WHOLE) - 2))
 def test_a_stream_cut_before_its_finish_is_an_error(kept):
     _, scans = run(*WHOLE[:kept])
@@ -76,6 +79,7 @@ def test_a_stream_cut_before_its_finish_is_an_error(kept):
     assert FailureKind.MALFORMED is first_error(scans).kind
 
 
+@pytest.mark.behaviour(125)
 def test_a_stream_cut_inside_its_finish_is_an_error():
     whole = b"".join(WHOLE[:-1])
     _, scans = run(whole[:-10])
@@ -104,6 +108,7 @@ def test_one_of_two_choices_unfinished_is_an_error():
     assert FailureKind.MALFORMED is first_error(scans).kind
 
 
+@pytest.mark.behaviour(82)
 @pytest.mark.parametrize(("end", "whole"), [((DONE,), True), ((), False)])
 def test_an_empty_finish_reason_needs_the_end_mark(end, whole):
     """Some servers send it with every chunk, some only with the last."""
@@ -131,6 +136,7 @@ def test_garbage_is_malformed_and_is_not_sent_on(garbage):
     assert b"" == b"".join(scan.out for scan in scans[1:])
 
 
+@pytest.mark.behaviour(127)
 def test_a_plain_json_error_with_status_200_is_that_error():
     _, scans = run(b'{"error":{"message":"slow down","type":"requests","code":"429"}}')
 
@@ -144,6 +150,7 @@ def test_a_giant_event_is_malformed():
     assert FailureKind.MALFORMED is first_error(scans).kind
 
 
+@pytest.mark.behaviour(115)
 def test_a_long_event_passes():
     text = "x" * 1_000_000
     scanner, scans = run(chunk({"content": text}), *WHOLE[3:])
@@ -158,6 +165,7 @@ def test_nothing_after_the_end_mark_matters():
     assert first_error(scans) is None
 
 
+@pytest.mark.behaviour(104)
 def test_later_chunks_without_usage_erase_nothing():
     usage = {"prompt_tokens": 5, "completion_tokens": 1}
     scanner, _ = run(chunk({"content": "a"}, usage=usage), chunk({}, "stop"), DONE)
@@ -165,12 +173,26 @@ def test_later_chunks_without_usage_erase_nothing():
     assert 5 == scanner.usage.input_tokens
 
 
+@pytest.mark.behaviour(103)
 def test_zero_is_a_count():
     scanner, _ = run(*WHOLE[:-1], chunk(usage={"prompt_tokens": 0, "completion_tokens": 0}), DONE)
 
     assert (0, 0) == (scanner.usage.input_tokens, scanner.usage.output_tokens)
 
 
+@pytest.mark.behaviour(100, 102)
+def test_usage_beside_a_choice_is_told_in_the_last_chunk_alone():
+    """Whoever adds up what chunks say would count it twice."""
+    usage = {"prompt_tokens": 5, "completion_tokens": 1, "prompt_tokens_details": {}}
+    pieces = [chunk({"content": "a"}), chunk({}, "stop", usage=usage), DONE]
+    scanner, scans = run(*pieces, include_usage=True)
+
+    (finish,) = [json.loads(scan.out[6:]) for scan in scans if b'"stop"' in scan.out]
+    last = json.loads(scanner.closing(None).split(b"\n\n")[0][6:])
+    assert (None, usage, []) == (finish["usage"], last["usage"], last["choices"])
+
+
+@pytest.mark.behaviour(92)
 def test_a_repeated_role_is_sent_once():
     _, scans = run(
         chunk({"role": "assistant", "content": "a"}), chunk({"role": "assistant", "content": "b"})

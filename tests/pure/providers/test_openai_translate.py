@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.chat.message import ToolCall
+from shared.chat.message import Message, TextPart, ToolCall
+from shared.chat.request import ChatRequest
 from shared.chat.response import (
     ChatChoice,
     ChatDelta,
@@ -114,6 +115,7 @@ def test_a_request_with_everything_comes_out_as_it_went_in():
     assert EVERYTHING == sent(EVERYTHING)
 
 
+@pytest.mark.behaviour(48)
 def test_tool_settings_without_tools_are_not_sent():
     """Servers refuse them."""
     fields = {
@@ -136,7 +138,8 @@ def test_tool_settings_without_tools_are_not_sent():
         ({"messages": [], "tools": [{"type": "function"}]}, "tools"),
         ({"messages": [], "tool_choice": "maybe"}, "tool_choice"),
         ({"messages": [], "response_format": {"type": "xml"}}, "response_format"),
-        ({"messages": 7}, None),
+        ({"messages": 7}, "messages"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
     ],
 )
 def test_what_cannot_be_translated_names_the_field(fields, param):
@@ -147,7 +150,8 @@ def test_what_cannot_be_translated_names_the_field(fields, param):
 
 
 TEXT = st.text(max_size=8)
-CALLS = st.lists(st.builds(ToolCall, id=TEXT, name=TEXT, arguments=TEXT), max_size=2).map(tuple)
+NAME = st.text(min_size=1, max_size=8)
+CALLS = st.lists(st.builds(ToolCall, id=NAME, name=TEXT, arguments=TEXT), max_size=2).map(tuple)
 CHOICES = st.lists(
     st.tuples(st.none() | TEXT, st.none() | TEXT, CALLS, st.sampled_from(FinishReason)),
     min_size=1,
@@ -186,6 +190,7 @@ def test_rendered_deltas_fold_into_what_was_said(pieces):
         assert "".join(text for at, text in pieces if at == choice) == told[choice]
 
 
+@pytest.mark.behaviour(110)
 def test_arguments_in_pieces_fold_into_one_call():
     deltas = [
         ChatDelta(tool=ToolDelta(index=1, id="b", name="g", arguments="{}")),
@@ -199,3 +204,14 @@ def test_arguments_in_pieces_fold_into_one_call():
         ToolCall(id="a", name="f", arguments='{"x":1}'),
         ToolCall(id="b", name="g", arguments="{}"),
     ) == choice.tool_calls
+
+
+@pytest.mark.behaviour(171)
+@pytest.mark.parametrize(
+    ("text", "failed", "told"),
+    [("", True, "The tool failed."), ("", False, ""), ("no file", True, "no file")],
+)
+def test_a_result_without_words_says_whether_it_failed(text, failed, told):
+    result = Message(role="tool", parts=(TextPart(text=text),), tool_call_id="c", is_error=failed)
+    (message,) = build_request(ChatRequest(model="m", messages=(result,))).body["messages"]
+    assert told == message["content"]

@@ -14,6 +14,7 @@ def sent(raw, params=None, *, force=False):
     return rewrite(body, model="real", params=params or {}, force_stream_usage=force)
 
 
+@pytest.mark.behaviour(68)
 def test_only_the_top_level_model_is_replaced():
     """A regex would hit the one inside the message."""
     raw = b'{"messages":[{"content":"{\\"model\\":\\"x\\"}"}], "model" : "alias","x":{"model":"y"}}'
@@ -24,6 +25,7 @@ def test_only_the_top_level_model_is_replaced():
     )
 
 
+@pytest.mark.behaviour(34, 63)
 def test_numbers_and_escapes_stay_as_they_were_written():
     raw = b'{"model":"a","seed":12345678901234567890,"temperature":1.0e0,"user":"\\u00e9\\/"}'
 
@@ -39,6 +41,7 @@ def test_the_operators_params_fill_in_what_the_caller_left_out():
     assert {"model": "real", "top_k": 5, "min_p": 0.1} == body
 
 
+@pytest.mark.behaviour(101)
 @pytest.mark.parametrize(
     "options", [None, {}, {"include_usage": False}, {"include_obfuscation": True}]
 )

@@ -13,6 +13,7 @@ def parsed(*pieces, limit_bytes=1000):
     return [(event.name, event.data) for event in [*events, *parser.finish()]]
 
 
+@pytest.mark.behaviour(112)
 @pytest.mark.parametrize(
     ("raw", "data"),
     [
@@ -58,6 +59,7 @@ PIECES = st.sampled_from([
 ])  # fmt: skip
 
 
+@pytest.mark.behaviour(111, 112)
 @given(raw=st.lists(PIECES, max_size=30).map(b"".join), data=st.data())
 def test_however_the_bytes_are_cut(raw, data):
     """Down to single bytes."""

@@ -1,6 +1,6 @@
 """What may stand in the queue."""
 
-from shared.config.model import CLASS_WEIGHTS
+from shared.config.conduct import CLASS_WEIGHTS
 from shared.queue.tasks import CLASSES, DELIVERIES, TASKS, TOPICS, jobs_topic
 
 

@@ -58,6 +58,7 @@ DENIED = [
 ]
 
 
+@pytest.mark.behaviour(195)
 @pytest.mark.parametrize("address", DENIED)
 def test_what_is_not_public_is_refused(address):
     assert refusal(address) is not None

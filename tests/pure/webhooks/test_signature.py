@@ -26,6 +26,7 @@ def test_the_reference_library_accepts_it():
     assert "job.succeeded" == Webhook(secret).verify(BODY, signed(secret))["type"]
 
 
+@pytest.mark.behaviour(194)
 def test_the_openai_sdk_accepts_it():
     secret = new_secret(os.urandom)
     client = openai.OpenAI(api_key="none", webhook_secret=secret)
@@ -35,6 +36,7 @@ def test_the_openai_sdk_accepts_it():
     assert ("job.succeeded", "job_1") == (event.type, event.data.id)
 
 
+@pytest.mark.behaviour(196)
 def test_both_secrets_verify_while_one_is_rotated():
     old, new = new_secret(os.urandom), new_secret(os.urandom)
     headers = signed(new, old)
@@ -44,6 +46,7 @@ def test_both_secrets_verify_while_one_is_rotated():
         openai.OpenAI(api_key="none", webhook_secret=secret).webhooks.unwrap(BODY, headers)
 
 
+@pytest.mark.behaviour(194)
 def test_another_body_or_secret_is_refused():
     secret = new_secret(os.urandom)
 

@@ -1,0 +1,80 @@
+"""One question at a time: whoever asks what is being asked already waits for that answer."""
+
+import asyncio
+
+import msgspec
+
+from shared.cache.entry import Entry
+from shared.errors import ChainFailed
+
+
+class Landed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a question came to: an answer, or why there is none.
+
+    With neither there is nothing to share, and each goes on alone.
+    """
+
+    entry: Entry | None = None
+    error: ChainFailed | None = None
+
+
+class Lead:
+    """The right, and the duty, to answer a question for all that wait for it.
+
+    It ends once: with `land`, or with `give_up`, after which one of those who wait has the lead.
+    """
+
+    def __init__(self, flights: "Flights | None", digest: str) -> None:
+        self._flights = flights
+        self._digest = digest
+        self._waiting: list[asyncio.Future[Landed | None]] = []
+
+    def land(self, landed: Landed) -> None:
+        """Tell all that wait what it came to."""
+        self._end(landed)
+
+    def give_up(self) -> None:
+        """Leave it to another; does nothing after the end."""
+        self._end(None)
+
+    async def wait(self) -> Landed | None:
+        """Return what it came to; None when its leader has given up."""
+        answer: asyncio.Future[Landed | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(answer)
+        return await answer
+
+    def _end(self, landed: Landed | None) -> None:
+        flights, self._flights = self._flights, None
+        if flights is not None:
+            flights.close(self._digest)
+        waiting, self._waiting = self._waiting, []
+        for answer in waiting:
+            if not answer.done():  # its caller may have gone
+                answer.set_result(landed)
+
+
+class Flights:
+    """The questions that are being asked now, of one process."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Lead] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    async def join(self, digest: str) -> Lead | Landed:
+        """Return the lead when nobody has it, else what the one who has it comes to."""
+        while (ahead := self._open.get(digest)) is not None:
+            landed = await ahead.wait()
+            if landed is not None:
+                return landed
+        lead = self._open[digest] = Lead(self, digest)
+        return lead
+
+    def apart(self) -> Lead:
+        """Return a lead that nobody waits for."""
+        return Lead(None, "")
+
+    def close(self, digest: str) -> None:
+        """Forget a question; its lead calls this."""
+        self._open.pop(digest, None)

@@ -1,0 +1,122 @@
+"""Which calls the cache may answer, and under which name their answers are kept."""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+
+import msgspec
+
+from shared.cache.control import CacheControl
+from shared.cache.entry import Address
+from shared.cache.question import Fields, digest_of, fields_of
+from shared.config.conduct import CacheConfig
+from shared.gateway.catalog import Catalog
+from shared.identity import Principal
+from shared.providers.request import InferenceRequest
+from shared.routing.route import Route
+
+SETTLED = frozenset({"/v1/embeddings", "/v1/moderations", "/v1/rerank"})
+"""What is answered here is the same each time."""
+
+_IDLE = frozenset({
+    "stream", "stream_options", "user", "safety_identifier", "metadata", "prompt_cache_key",
+    "prompt_cache_options", "prompt_cache_retention",
+})  # fmt: skip
+"""Fields that say nothing about the answer."""
+
+_MEANINGLESS: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(SETTLED, _IDLE | {"model"}),
+    "/v1/chat/completions": _IDLE | {"model"},
+    "/v1/completions": _IDLE | {"model"},
+    "/v1/messages": _IDLE | {"model"},
+    # A response repeats most of its question.
+    "/v1/responses": frozenset({"stream", "stream_options", "model"}),
+}
+"""What is left out of the name of an answer, by endpoint; others are not cached.
+
+The model is in it as the route that its name leads to.
+"""
+
+STREAMED = frozenset({"/v1/chat/completions", "/v1/messages"})
+"""Where a kept answer can be told as a stream, and a stream kept."""
+
+_OUTSIDE = ("web_search_options", "mcp_servers", "container")
+"""Fields by which an answer depends on more than the question."""
+
+MOST_MARKS = 1_000
+
+
+class Names:
+    """Names answers; one per config."""
+
+    def __init__(self, rules: CacheConfig, catalog: Catalog) -> None:
+        self._rules = rules
+        self._catalog = catalog
+        self._marks: dict[str, bytes] = {}
+
+    def address_of(
+        self, principal: Principal, route: Route, request: InferenceRequest, control: CacheControl
+    ) -> Address | None:
+        """Return where the answer is kept, None for a call that is none of the cache's business."""
+        meaningless = _MEANINGLESS.get(request.endpoint)
+        if meaningless is None or control.no_store or not self._is_wanted(request, control):
+            return None
+        if request.stream and request.endpoint not in STREAMED:
+            return None
+        fields = fields_of(request.raw)
+        if fields is None or _has_effects(request.endpoint, fields):
+            return None
+        if not self._is_opted(control) and _looks_outside(fields):
+            return None
+        tenant = "" if self._rules.across_tenants else principal.tenant_id
+        digest = digest_of(
+            fields,
+            endpoint=f"{tenant}{request.endpoint}",
+            mark=self._mark(route),
+            headers=request.headers,
+            without=meaningless,
+        )
+        return Address(tenant=tenant, model=route.model, digest=digest)
+
+    def _is_wanted(self, request: InferenceRequest, control: CacheControl) -> bool:
+        head = request.head
+        settled = request.endpoint in SETTLED or head.temperature == 0 or head.seed is not None
+        return settled or self._is_opted(control)
+
+    def _is_opted(self, control: CacheControl) -> bool:
+        """Return whether the config, or the caller by naming an age, wants more than is settled."""
+        return self._rules.requests == "all" or bool(control.max_age_s)
+
+    def _mark(self, route: Route) -> bytes:
+        """Return what stands for the targets of a route: an answer of others is another."""
+        mark = self._marks.get(route.model)
+        if mark is None:
+            if len(self._marks) >= MOST_MARKS:
+                self._marks.clear()
+            providers = [
+                self._catalog.providers[group[0].target.provider].config for group in route.choices
+            ]
+            where = [(one.kind, one.base_url, one.params) for one in providers]
+            what = [[choice.target for choice in group] for group in route.choices]
+            said = msgspec.json.encode((route.model, where, what), order="deterministic")
+            mark = self._marks[route.model] = blake2b(said, digest_size=16).digest()
+        return mark
+
+
+def _has_effects(endpoint: str, fields: Fields) -> bool:
+    """Return whether asking does more than to get an answer, or the answer is more than text."""
+    match endpoint:
+        case "/v1/responses":
+            return fields.get("store") is not False or bool(fields.get("background"))
+        case _:
+            return bool(fields.get("store") or fields.get("audio"))
+
+
+def _looks_outside(fields: Fields) -> bool:
+    """Return whether the provider itself searches, runs or fetches something."""
+    if any(fields.get(name) for name in _OUTSIDE):
+        return True
+    tools = fields.get("tools")
+    return isinstance(tools, list) and any(
+        isinstance(tool, dict) and tool.get("type", "function") not in {"function", "custom"}
+        for tool in tools
+    )

@@ -1,0 +1,85 @@
+"""A call that is made for the cache, and for all that wait for the same answer."""
+
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from shared.cache.entry import Address, Entry, Mark
+from shared.cache.flights import Landed, Lead
+from shared.cache.wiring import Shelf
+from shared.errors import ChainFailed
+from shared.ledger.books import Books, Charge, Opening, Outcome
+from shared.routing.route import Route
+
+Answered = TypeVar("Answered")
+
+
+class NotedBooks:
+    """Books that are kept by others, and what was charged in them."""
+
+    def __init__(self, books: Books) -> None:
+        self.charges: list[Charge] = []
+        self._books = books
+
+    async def open(self, opening: Opening) -> None:
+        """Record that the provider is about to be called."""
+        await self._books.open(opening)
+
+    def close(self, charge: Charge) -> None:
+        """Record how the attempt ended."""
+        self.charges.append(charge)
+        self._books.close(charge)
+
+    @property
+    def good(self) -> Charge | None:
+        """The charge of the one attempt that the answer came from.
+
+        None where it was put together from several: the cost of one then says nothing.
+        """
+        if any(charge.outcome is Outcome.INTERRUPTED for charge in self.charges):
+            return None
+        good = [charge for charge in self.charges if charge.outcome is Outcome.SUCCEEDED]
+        return good[0] if len(good) == 1 else None
+
+
+class Led:
+    """A call that is made for the cache, and for all that wait for the same answer."""
+
+    def __init__(self, shelf: Shelf, route: Route, address: Address, lead: Lead) -> None:
+        self.mark: Mark = ()
+        self._shelf = shelf
+        self._route = route
+        self._address = address
+        self._lead = lead
+
+    def answered(self, entry: Entry | None, good: Charge | None) -> None:
+        """Keep the answer, and give it to those that wait.
+
+        One of a fallback is not kept: it stands in only for as long as the route's own are down.
+        """
+        if entry is not None and good is not None and good.opening.route == self._route.model:
+            self._shelf.cache.keep(self._address, entry, self.mark)
+        self._lead.land(Landed(entry=entry))
+
+    def found(self, entry: Entry | None) -> None:
+        """Tell those that wait what the cache has."""
+        self._lead.land(Landed(entry=entry))
+
+    def failed(self, failure: ChainFailed) -> None:
+        """Tell those that wait that no target answered: asking each again would not help."""
+        self._lead.land(Landed(error=failure))
+
+    def give_up(self) -> None:
+        """Let another ask; does nothing after any of the above."""
+        self._lead.give_up()
+
+
+async def leading(led: Led, asking: Awaitable[Answered]) -> Answered:
+    """Return what is awaited; a failure that ends the call is told to those that wait."""
+    try:
+        return await asking
+    except ChainFailed as failure:
+        led.failed(failure)
+        raise
+    except BaseException:
+        led.give_up()
+        raise

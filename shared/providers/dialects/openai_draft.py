@@ -1,0 +1,222 @@
+"""A question in OpenAI's words on its way to a vendor's: the body, and steps that change it.
+
+A step is a function that looks for one thing and changes it. A vendor is a row of steps. Relayed
+bodies keep their values as raw bytes until a step reads them, so what nobody asks for costs
+nothing and goes out as it came; translated bodies are plain values already.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+Json = dict[str, Any]
+
+HARMLESS: Mapping[str, tuple[object, ...]] = {
+    "n": (1,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({},),
+    "store": (False,),
+    "temperature": (1,),
+    "top_p": (1,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "parallel_tool_calls": (True,),
+    "service_tier": ("auto", "default"),
+    "reasoning_effort": ("none",),
+    "modalities": (["text"],),
+    "stop": ([], ""),
+    "metadata": ({},),
+}
+"""Values that ask for what happens anyway: left out without a word."""
+
+
+class MessageHead(msgspec.Struct, gc=False):
+    """What steps need to know of a message before they read it whole."""
+
+    role: str
+    name: Any = None
+    tool_call_id: Any = None
+
+
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_heads = msgspec.json.Decoder(list[MessageHead]).decode
+
+
+class Draft:
+    """A body under change.
+
+    `dropped` are the caller's fields that this vendor cannot be asked. `names` are the tools' names
+    that had to be changed, as sent, by the caller's. `own` are the operator's fields: no step takes
+    them out. `can` are the target's declared capabilities by name.
+    """
+
+    def __init__(
+        self,
+        body: dict[str, object],
+        *,
+        model: str,
+        raw: bytes | None = None,
+        own: Mapping[str, object] | None = None,
+        can: Mapping[str, bool] | None = None,
+    ) -> None:
+        self.body = body
+        self.model = model
+        self.dropped: list[str] = []
+        self.names: dict[str, str] = {}
+        self.own = own or {}
+        self._can = can or {}
+        self._raw = raw
+
+    @property
+    def translated(self) -> bool:
+        """Whether the caller spoke another dialect."""
+        return self._raw is None
+
+    def can(self, name: str, *, default: bool) -> bool:
+        """Return what the operator says the target can do, else the vendor's default."""
+        return self._can.get(name, default)
+
+    def mentions(self, word: bytes) -> bool:
+        """Return whether the caller's bytes hold the word: a cheap look before a long one."""
+        return self._raw is None or word in self._raw
+
+    def has(self, name: str) -> bool:
+        """Return whether the field is there and not null."""
+        value = self.body.get(name)
+        if isinstance(value, msgspec.Raw):
+            return bytes(memoryview(value)[:1]) != b"n"
+        return value is not None
+
+    def read(self, name: str) -> Any:  # noqa: ANN401 (JSON)
+        """Return a field as a plain value, None where it is absent; what is read may be changed."""
+        value = self.body.get(name)
+        if isinstance(value, msgspec.Raw):
+            value = self.body[name] = msgspec.json.decode(value)
+        return value
+
+    def messages(self) -> list[Json]:
+        """Return the messages, to be changed in place."""
+        messages = self.read("messages")
+        if not isinstance(messages, list):
+            return []
+        return [message for message in messages if isinstance(message, dict)]
+
+    def heads(self) -> list[MessageHead]:
+        """Return roles and names of the messages without reading their contents."""
+        value = self.body.get("messages")
+        if isinstance(value, msgspec.Raw):
+            return _decode_heads(value)
+        return [
+            MessageHead(
+                role=str(message.get("role")),
+                name=message.get("name"),
+                tool_call_id=message.get("tool_call_id"),
+            )
+            for message in self.messages()
+        ]
+
+    def drop(self, name: str) -> None:
+        """Take a field out; it counts as dropped unless it asked for what happens anyway."""
+        if name not in self.body or name in self.own or self.can(name, default=False):
+            return
+        if self.has(name) and self.read(name) not in HARMLESS.get(name, ()):
+            self.note(name)
+        del self.body[name]
+
+    def rule_out(self) -> None:
+        """Take out what the operator says the target cannot do."""
+        for name, able in self._can.items():
+            if not able:
+                self.drop(name)
+
+    def note(self, name: str) -> None:
+        """Count a field as dropped, or as not wholly expressible."""
+        if name not in self.dropped:
+            self.dropped.append(name)
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a field its other name; one that stands there already under the new name wins."""
+        if name in self.body:
+            value = self.body.pop(name)
+            self.body.setdefault(new, value)
+
+
+def calls_of(message: Json) -> list[Json]:
+    """Return the tool calls of a message, to be changed in place."""
+    calls = message.get("tool_calls")
+    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+
+
+Step = Callable[[Draft], None]
+"""One change to a draft. It raises UnsupportedParameter for what cannot be left out."""
+
+
+def drafted(
+    raw: bytes,
+    *,
+    model: str,
+    params: Mapping[str, object],
+    can: Mapping[str, bool] | None = None,
+    known_as: str | None = None,
+) -> Draft:
+    """Return the caller's body with the upstream model's name, all else byte for byte.
+
+    `params` are the operator's: they fill in what the caller left out. `known_as` is what the model
+    is, where its name does not tell.
+    """
+    fields: dict[str, object] = _decode_fields(raw)  # type: ignore[assignment]  # Raws are objects
+    own: Mapping[str, object] = {}
+    if params:
+        own = {name: value for name, value in params.items() if name not in fields}
+        fields.update(own)
+    fields["model"] = model
+    return Draft(fields, model=known_as or model, raw=raw, own=own, can=can)
+
+
+def applied(draft: Draft, steps: tuple[Step, ...]) -> Draft:
+    """Return the draft after all its vendor's steps, without what the operator has ruled out."""
+    for step in steps:
+        step(draft)
+    draft.rule_out()
+    return draft
+
+
+def drops(*names: str) -> Step:
+    """Return a step that takes out fields which the vendor refuses or ignores."""
+    refused = frozenset(names)
+
+    def step(draft: Draft) -> None:
+        if refused.isdisjoint(draft.body):
+            return
+        for name in names:
+            draft.drop(name)
+
+    return step
+
+
+def where_mentioned(word: bytes, *steps: Step) -> Step:
+    """Return one step for several that have nothing to do where the caller's bytes lack a word."""
+
+    def step(draft: Draft) -> None:
+        if draft.mentions(word):
+            for inner in steps:
+                inner(draft)
+
+    return step
+
+
+def renames(name: str, new: str) -> Step:
+    """Return a step that gives a field the vendor's name."""
+
+    def step(draft: Draft) -> None:
+        draft.rename(name, new)
+
+    return step
+
+
+def max_tokens_only(draft: Draft) -> None:
+    """The vendor knows only the older name of the bound on output; the newer one's value wins."""
+    if draft.has("max_completion_tokens"):
+        draft.body["max_tokens"] = draft.body.pop("max_completion_tokens")

@@ -1,0 +1,43 @@
+"""The relay of a stream that is mended on its way: only what needs it is written anew."""
+
+import msgspec
+from typing_extensions import override
+
+from shared.providers.dialects.openai_mend import Json, Mender
+from shared.providers.dialects.openai_stream import UNREADABLE, OpenAIScanner
+
+_decode = msgspec.json.Decoder(dict[str, object]).decode
+
+
+class MendingScanner(OpenAIScanner):
+    """Relays a vendor that takes OpenAI's form lightly."""
+
+    def __init__(
+        self,
+        mender: Mender,
+        *,
+        include_usage: bool = False,
+        usage_forced: bool = False,
+        secret: str | None = None,
+    ) -> None:
+        super().__init__(include_usage=include_usage, usage_forced=usage_forced, secret=secret)
+        self._mender = mender
+
+    @override
+    def _take(self, payload: bytes, event: bytes) -> bytes:
+        """Learn from one event, as it should have come, and return what of it goes on."""
+        if payload.startswith(b"[DONE]"):
+            late = b"".join([self._written(chunk) for chunk in self._mender.ending()])
+            return late + super()._take(payload, event)
+        try:
+            chunk = _decode(payload)
+        except UNREADABLE:
+            return super()._take(payload, event)
+        mended = self._mender.chunk(chunk)
+        if mended is None:
+            return b""
+        return self._written(mended) if self._mender.changed else super()._take(payload, event)
+
+    def _written(self, chunk: Json) -> bytes:
+        payload = msgspec.json.encode(chunk)
+        return super()._take(payload, b"data: " + payload + b"\n\n")

@@ -1,0 +1,1 @@
+"""Providers on real sockets that speak their own wire formats, told by scenes what to say."""

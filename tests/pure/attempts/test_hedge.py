@@ -1,0 +1,136 @@
+"""What counts as slow, and what becomes of the calls of a race."""
+
+import asyncio
+
+import pytest
+
+from shared.attempts.chain import Try
+from shared.attempts.hedge import LEAST_WAITS, Hedged, Race, Waits
+from shared.attempts.retry_budget import UNBOUNDED, Allowance
+from shared.clock import SystemClock
+from shared.routing.plan import Step
+from tests.pure.attempts.test_chain import make_plan
+
+pytestmark = pytest.mark.anyio
+
+
+def test_slow_is_what_few_waits_are():
+    waits = Waits()
+    for wait_s in range(LEAST_WAITS - 1):
+        waits.add(float(wait_s))
+    assert waits.slow_s() is None
+
+    for wait_s in range(LEAST_WAITS - 1, 100):
+        waits.add(float(wait_s))
+    assert 94.0 == waits.slow_s()
+
+
+def test_old_waits_are_forgotten():
+    waits = Waits()
+    for wait_s in [9.0] * 500 + [1.0] * 200:
+        waits.add(wait_s)
+
+    assert 1.0 == waits.slow_s()
+
+
+class Calls:
+    """Calls that last until they are told their answer; knows which were cancelled."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, asyncio.Future[str]] = {}
+        self.begun = asyncio.Semaphore(0)
+        self.cancelled: list[str] = []
+        self.lost: list[str] = []
+        self.races: list[Race] = []
+
+    async def __call__(self, tried: Try) -> str:
+        name = tried.step.target.provider
+        answer = self.answers[name] = asyncio.get_running_loop().create_future()
+        self.begun.release()
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self.cancelled.append(name)
+            raise
+
+    async def lose(self, late: str) -> None:
+        self.lost.append(late)
+
+    async def asked(self, count: int) -> None:
+        """Return when so many calls are under way."""
+        for _ in range(count):
+            await asyncio.wait_for(self.begun.acquire(), 5)
+
+
+class Never:
+    """Allows nothing."""
+
+    def again(self, _step: Step) -> bool:
+        return False
+
+    def onward(self, _step: Step) -> bool:
+        return False
+
+
+def race(calls: Calls, allowance: Allowance = UNBOUNDED) -> "asyncio.Task[str]":
+    first, second = make_plan("a", "b").steps
+    hedged = Hedged(
+        calls,
+        second,
+        0.01,
+        clock=SystemClock(),
+        allowance=allowance,
+        lost=calls.lose,
+        raced=calls.races.append,
+    )
+
+    async def run() -> str:
+        return await hedged(Try(step=first, number=1, limit_s=5.0))
+
+    return asyncio.create_task(run())
+
+
+async def test_the_loser_is_cancelled():
+    calls = Calls()
+    task = race(calls)
+    await calls.asked(2)
+    calls.answers["b"].set_result("from b")
+
+    assert "from b" == await task
+    assert (["a"], [], [Race(second=True)]) == (calls.cancelled, calls.lost, calls.races)
+
+
+async def test_what_came_too_late_is_given_back():
+    """Both have answered by the time that one is looked at."""
+    calls = Calls()
+    task = race(calls)
+    await calls.asked(2)
+    calls.answers["a"].set_result("from a")
+    calls.answers["b"].set_result("from b")
+
+    assert "from a" == await task
+    assert (["from b"], []) == (calls.lost, calls.cancelled)
+
+
+async def test_who_leaves_leaves_both():
+    calls = Calls()
+    task = race(calls)
+    await calls.asked(2)
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert ["a", "b"] == sorted(calls.cancelled)
+
+
+async def test_a_race_is_a_further_call():
+    """Without an allowance for it the first target goes on alone."""
+    calls = Calls()
+    task = race(calls, Never())
+    await calls.asked(1)
+    await asyncio.sleep(0.03)
+    calls.answers["a"].set_result("from a")
+
+    assert "from a" == await task
+    assert (["a"], []) == (list(calls.answers), calls.races)

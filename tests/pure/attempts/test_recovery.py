@@ -1,0 +1,170 @@
+"""Going on with a broken stream: what was told, and what of another telling is new."""
+
+import json
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.attempts.recovery import Differs, Splice, Telling, Told, prefilled
+from shared.providers.request import InferenceRequest, RequestHead
+from tests.fakes.scripted import tool_call_pieces
+from tests.fakes.upstream import DONE, chunk, events
+
+CHAT = "/v1/chat/completions"
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
+
+
+def request_of(**body: object) -> InferenceRequest:
+    raw = {"model": "m", "messages": [{"role": "user", "content": "tell"}], "stream": True, **body}
+    return InferenceRequest(
+        endpoint=CHAT, dialect="openai", raw=json.dumps(raw).encode(), head=RequestHead(model="m")
+    )
+
+
+def told_of(*pieces: bytes) -> Telling:
+    told = Told(CHAT)
+    for piece in pieces:
+        told.add(piece)
+    return told.so_far()
+
+
+def text_in(out: bytes) -> str:
+    found = [json.loads(one[6:]) for one in out.split(b"\n\n") if one and one != DONE.strip()]
+    deltas = [choice["delta"] for one in found for choice in one["choices"]]
+    return "".join(delta.get("content") or "" for delta in deltas)
+
+
+def rest_of(told: Telling, pieces: Sequence[bytes], said: str = "") -> str:
+    """Return what of the second telling goes out."""
+    splice = Splice(told, request_of(), said)
+    out = b"".join(splice.take(piece) for piece in pieces)
+    return text_in(out + splice.closing(b"", None, None))
+
+
+def cut(data: bytes, lengths: Sequence[int]) -> list[bytes]:
+    pieces = []
+    for length in lengths:
+        pieces.append(data[:length])
+        data = data[length:]
+    return [*pieces, data]
+
+
+@given(
+    words=st.lists(TEXTS, min_size=1, max_size=8),
+    told=st.integers(0, 40),
+    lengths=st.lists(st.integers(0, 90), max_size=8),
+    prefill=st.booleans(),
+)
+def test_what_was_told_and_the_rest_are_the_answer(
+    *, words: list[str], told: int, lengths: list[int], prefill: bool
+):
+    """However the answer is divided into events, and its bytes into pieces."""
+    text = "".join(words)
+    before = text[:told]
+    telling = told_of(*[piece for piece in cut(chunk({"content": before}), lengths) if piece])
+    said = before if prefill else ""
+    left = text[len(said) :]
+    stream = b"".join(events([left[:3], left[3:]] if prefill else words))
+
+    rest = rest_of(telling, cut(stream, lengths), said)
+
+    assert before == telling.text
+    if not prefill or not left.startswith(before) or len(before) < 16:
+        assert text == before + rest
+
+
+@pytest.mark.parametrize(
+    "second", [["one ", "other"], ["one"], ["one ", "tw"], []], ids=["other", "begun", "part", "no"]
+)
+def test_another_telling_is_not_shown(second: list[str]):
+    """Nor one that ends before what was told does."""
+    telling = told_of(*events(["one ", "two ", "three"])[:-2])
+
+    with pytest.raises(Differs):
+        rest_of(telling, events(second))
+
+
+def test_the_first_head_stays():
+    """One stream has one id and one model."""
+    telling = told_of(chunk({"content": "one "}))
+    splice = Splice(telling, request_of(), "one ")
+
+    out = splice.take(chunk({"role": "assistant", "content": "two"}).replace(b"fake-1", b"other-2"))
+
+    (event,) = [json.loads(one[6:]) for one in out.split(b"\n\n") if one]
+    assert ("chatcmpl-1", "fake-1") == (event["id"], event["model"])
+    assert [{"content": "two"}] == [choice["delta"] for choice in event["choices"]]
+
+
+NOT_TEXT = {
+    "a tool call": tool_call_pieces(),
+    "a refusal": (chunk({"refusal": "I'd rather not"}),),
+    "the end": events(["one"])[:-1],
+    "a second choice": (
+        chunk({"content": "a"}),
+        chunk(choices=[{"index": 1, "delta": {"content": "b"}}]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOT_TEXT)
+def test_only_text_is_gone_on_with(name: str):
+    assert not told_of(*NOT_TEXT[name]).in_text
+
+
+def test_a_whole_tool_call_after_what_was_told_goes_out():
+    """It is one target's own from its first byte to its last."""
+    telling = told_of(chunk({"content": "let me look"}))
+    splice = Splice(telling, request_of(), "")
+
+    out = b"".join(map(splice.take, [chunk({"content": "let me look"}), *tool_call_pieces()[1:]]))
+
+    assert b'"name":"look"' in out
+    assert b"let me look" not in out
+
+
+def test_much_that_was_told_is_kept_as_text():
+    """Not as the bytes it came in, and nothing is lost on the way."""
+    words = [f"word{number} " for number in range(2_000)]
+
+    telling = told_of(*events(words)[:-2])
+
+    assert "".join(words) == telling.text
+    assert len(telling.deltas) < 50
+
+
+def test_a_prefill_is_the_last_message():
+    given_text, raw = prefilled(request_of(), told_of(chunk({"content": "one "})), bare=False) or (
+        "",
+        b"",
+    )
+
+    assert "one " == given_text
+    assert {"role": "assistant", "content": "one "} == json.loads(raw)["messages"][-1]
+    assert 2 == len(json.loads(raw)["messages"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"response_format": {"type": "json_object"}},
+        {"reasoning_effort": "low"},
+        {"thinking": {"type": "enabled", "budget_tokens": 2000}},
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+    ],
+)
+def test_where_a_prefill_is_no_use(body: dict[str, object]):
+    """A form is asked for, or thoughts, or the question ends in the assistant's words."""
+    assert prefilled(request_of(**body), told_of(chunk({"content": "one"})), bare=False) is None
+
+
+def test_no_white_space_at_the_end_where_it_is_refused():
+    """The space is due, then: an answer that goes on with it does not say it twice."""
+    telling = told_of(chunk({"content": "one "}))
+
+    given_text, _ = prefilled(request_of(), telling, bare=True) or ("", b"")
+
+    assert "one" == given_text
+    assert "two" == rest_of(telling, events([" two"]), given_text)

@@ -1,0 +1,61 @@
+"""Bounds of a cache in memory."""
+
+import pytest
+
+from shared.cache.memory import MemoryCache
+from tests.contract.cache.answers import at, entry, found, kept
+from tests.fakes.clock import FakeClock
+
+pytestmark = pytest.mark.anyio
+
+
+def memory(clock=None, **bounds):
+    how = {"ttl_s": 60, "most_entries": 3, "most_bytes": 10**6, "most_entry_bytes": 10**6, **bounds}
+    return MemoryCache(clock=clock or FakeClock(), **how)
+
+
+async def test_the_longest_unused_makes_room():
+    cache = memory()
+    for digest in ("a", "b", "c"):
+        await kept(cache, at(digest))
+    await found(cache, at("a"))
+
+    await kept(cache, at("d"))
+
+    assert [True, False, True, True] == [
+        await found(cache, at(digest)) is not None for digest in ("a", "b", "c", "d")
+    ]
+    assert 3 == len(cache)
+
+
+async def test_bytes_are_bounded_too():
+    size = entry(b"x" * 1000).size_bytes
+    cache = memory(most_entries=100, most_bytes=3 * size)
+    for number in range(5):
+        await kept(cache, at(f"d{number}"), entry(b"x" * 1000))
+
+    assert (3, 3 * size) == (len(cache), cache.size_bytes)
+    await kept(cache, at("d9"), entry(b"x" * 3000))
+    assert cache.size_bytes <= 3 * size
+
+
+async def test_what_is_larger_than_the_whole_cache_pushes_nothing_out():
+    cache = memory(most_bytes=2000)
+    await kept(cache, at("a"))
+
+    await kept(cache, at("b"), entry(b"x" * 3000))
+
+    assert await found(cache, at("a")) is not None
+    assert 1 == len(cache)
+
+
+async def test_ages_go_by_the_clock():
+    clock = FakeClock()
+    cache = memory(clock)
+    await kept(cache, at())
+
+    clock.advance(59)
+    assert 59 == (await cache.look(at())).age_s
+    clock.advance(1)
+    assert (await cache.look(at())).entry is None
+    assert 0 == cache.size_bytes

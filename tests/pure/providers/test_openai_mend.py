@@ -1,0 +1,261 @@
+"""Answers of imitators, made what OpenAI's SDKs demand; good ones stay untouched."""
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.providers.dialects.openai_mend import Mender
+from shared.providers.dialects.openai_usage import reported_nanousd
+
+HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 5, "model": "m"}
+
+
+def chunk(delta=None, finish=None, **fields):
+    choice = {"index": 0, "delta": {} if delta is None else delta, "finish_reason": finish}
+    return {**HEAD, "choices": [choice], **fields}
+
+
+def mended(*chunks):
+    """The deltas and finish reasons of a stream, by the caller."""
+    mender = Mender()
+    out = [mender.chunk(copy.deepcopy(one)) for one in chunks]
+    out += mender.ending()
+    choices = [choice for one in out if one is not None for choice in one["choices"]]
+    return [(choice["delta"], choice["finish_reason"]) for choice in choices]
+
+
+def calls(*entries):
+    return {"tool_calls": list(entries)}
+
+
+def entry(index=None, one=None, name=None, arguments="", **more):
+    function = {"arguments": arguments} | ({} if name is None else {"name": name})
+    found = {"index": index, "id": one, "function": function, **more}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+ROLE = {"role": "assistant", "content": ""}
+
+
+def test_what_is_in_order_is_not_touched():
+    mender = Mender()
+    for one in (
+        chunk(ROLE),
+        chunk({"content": "x"}),
+        chunk(calls(entry(0, "a", "f", type="function"))),
+        chunk(calls(entry(0, arguments="{}"))),
+        chunk({}, "tool_calls"),
+        {**HEAD, "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
+    ):
+        assert one is mender.chunk(one)
+        assert not mender.changed
+
+
+@pytest.mark.behaviour(92)
+def test_calls_open_once_and_count_from_0():
+    """Ids, names and types again, indices from 1, none, or the same for two calls."""
+    out = mended(
+        chunk({**ROLE, **calls(entry(1, "a", "f", "{"))}),
+        chunk({**ROLE, **calls(entry(1, "a", "f", "}", type="function"))}),
+        chunk(calls(entry(1, "b", "g", "1"))),
+        chunk(calls(entry(1, "b", arguments="2"))),
+        chunk(calls(entry(None, "c", "h"))),
+        chunk(calls(entry(arguments="3"))),
+    )
+    entries = [call for delta, _ in out for call in delta["tool_calls"]]
+
+    assert [0, 0, 1, 1, 2, 2] == [call["index"] for call in entries]
+    assert ["a", "b", "c"] == [call["id"] for call in entries if "id" in call]
+    assert ["f", "g", "h"] == [
+        call["function"]["name"] for call in entries if "name" in call["function"]
+    ]
+    assert 3 == sum("type" in call for call in entries)
+    assert 1 == sum("role" in delta for delta, _ in out)
+
+
+def test_a_call_without_an_id_gets_one():
+    (delta, _), *_ = mended(chunk(calls(entry(0, None, "f", {"a": 1}))))
+    (call,) = delta["tool_calls"]
+
+    assert call["id"].startswith("call_")
+    assert '{"a":1}' == call["function"]["arguments"]
+
+
+@pytest.mark.behaviour(82)
+@pytest.mark.parametrize(
+    ("before", "finish"), [({"content": "x"}, "stop"), (calls(entry(0, "a", "f")), "tool_calls")]
+)
+def test_an_empty_finish_reason_is_decided_by_what_came(before, finish):
+    out = mended(chunk(before, ""), chunk({}, ""))
+
+    assert [None, None, finish] == [reason for _, reason in out]
+
+
+@pytest.mark.behaviour(99)
+def test_a_choice_finishes_once():
+    out = mended(chunk({"content": "x"}, "length"), chunk(ROLE, "length"), chunk({}))
+
+    assert ["length"] == [reason for _, reason in out]
+
+
+@pytest.mark.behaviour(117)
+def test_choices_open_in_their_order():
+    def of(index, delta, finish=None):
+        return {**HEAD, "choices": [{"index": index, "delta": delta, "finish_reason": finish}]}
+
+    mender = Mender()
+    pieces = [
+        of(1, {**ROLE, "content": "b"}),
+        of(0, {**ROLE, "content": "a"}),
+        of(1, {}, "stop"),
+        of(0, {}, "stop"),
+    ]
+    chunks = [mender.chunk(one) for one in pieces]
+
+    found = [(one["index"], one["delta"]) for chunk in chunks for one in chunk["choices"]]
+    assert [
+        (0, ROLE),
+        (1, {**ROLE, "content": "b"}),
+        (0, {"content": "a"}),
+        (1, {}),
+        (0, {}),
+    ] == found
+
+
+@pytest.mark.behaviour(108, 109)
+def test_chunks_that_say_nothing_are_passed_over():
+    mender = Mender()
+
+    assert mender.chunk({"choices": [], "id": "", "prompt_filter_results": []}) is None
+    assert mender.chunk({**HEAD, "choices": [{"index": 0, "content_filter_results": {}}]}) is None
+    assert 1 == len(mender.chunk(chunk(ROLE))["choices"])
+
+
+@pytest.mark.behaviour(86)
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"reasoning": "hm"},
+        {"reasoning_content": "hm", "reasoning": "hm"},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]},
+        {"content": [{"type": "thinking", "thinking": "hm"}]},
+    ],
+)
+def test_thoughts_stand_in_one_field(delta):
+    assert "hm" == mended(chunk(delta))[0][0]["reasoning_content"]
+
+
+@pytest.mark.behaviour(91)
+def test_the_head_stays_what_it_was():
+    mender = Mender()
+    first = mender.chunk({"model": "m", "choices": [{"delta": {"content": "a"}}]})
+    later = mender.chunk({**chunk({"content": "b"}), "id": "other", "created": 9, "object": ""})
+
+    assert first["id"].startswith("chatcmpl-")
+    for name in ("id", "object", "created", "model"):
+        assert first[name] == later[name]
+
+
+@pytest.mark.behaviour(84, 85)
+@pytest.mark.parametrize("nothing", [None, []])
+def test_a_whole_answer_has_what_is_required_and_no_empty_calls(nothing):
+    message = {"content": "x", "tool_calls": nothing}
+    answer = Mender().whole({"model": "m", "choices": [{"message": message}]})
+    (choice,) = answer["choices"]
+
+    assert ("chat.completion", 0, "m") == (answer["object"], answer["created"], answer["model"])
+    assert answer["id"]
+    assert 0 == choice["index"]
+    assert {"role": "assistant", "content": "x"} == choice["message"]
+
+
+def test_names_are_turned_back():
+    call = {"id": "a", "type": "function", "function": {"name": "f_1", "arguments": "{}"}}
+    answer = {**HEAD, "choices": [{"index": 0, "message": {"tool_calls": [call]}}]}
+
+    (choice,) = Mender({"f_1": "f.1"}).whole(answer)["choices"]
+
+    assert "f.1" == choice["message"]["tool_calls"][0]["function"]["name"]
+
+
+def test_names_of_tools_that_take_free_text_are_turned_back_too():
+    custom = {"name": "f_1", "input": "x"}
+    call = {"index": 0, "id": "a", "type": "custom", "custom": dict(custom)}
+    found = Mender({"f_1": "f.1"}).chunk(chunk(calls(call)))
+    assert "f.1" == found["choices"][0]["delta"]["tool_calls"][0]["custom"]["name"]
+
+
+@pytest.mark.behaviour(128)
+@pytest.mark.parametrize(
+    "bare",
+    [
+        {"detail": "no"},
+        {"message": "no", "type": "busy"},
+        {"object": "error", "message": "no", "code": 400},
+    ],
+)
+def test_an_error_with_nothing_around_it_is_one(bare):
+    assert bare == Mender().chunk(dict(bare))["error"]
+    assert bare == Mender().whole(dict(bare))["error"]
+
+
+@pytest.mark.behaviour(85)
+def test_what_the_provider_leaves_out_is_told_by_us():
+    """Its numbers as ids are texts; model and time are those of the question."""
+    choice = {"message": {"content": "x"}, "finish_reason": None}
+    ours = {"model": "asked", "created_s": 9}
+
+    found = Mender(**ours).whole({"id": 7, "choices": [choice]})
+    first = Mender(**ours).chunk({"id": 7, "choices": [{"delta": {"content": "x"}}]})
+
+    assert ("7", 9, "asked") == (found["id"], found["created"], found["model"])
+    assert "stop" == found["choices"][0]["finish_reason"]
+    assert ("7", "asked") == (first["id"], first["model"])
+
+
+@pytest.mark.behaviour(155)
+@pytest.mark.parametrize(
+    ("cost", "ticks", "nanousd"),
+    [
+        (None, None, None),
+        (0.00123, None, 1_230_000),
+        (0, None, 0),
+        (1e-10, None, 0),
+        (None, 15, 2),
+        (0.5, 10, 1),
+        ("1", None, None),
+        (-1, None, None),
+        (1e300, 10**30, None),
+        (True, False, None),
+        ({"total": 1}, None, None),
+    ],
+)
+def test_the_providers_own_cost(cost, ticks, nanousd):
+    assert nanousd == reported_nanousd(cost, ticks)
+
+
+WORDS = st.sampled_from(
+    ("index", "delta", "message", "finish_reason", "content", "tool_calls", "function", "id",
+     "name", "arguments", "reasoning", "type", "role", "thinking", "text")
+)  # fmt: skip
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda x: st.lists(x, max_size=3) | st.dictionaries(WORDS, x, max_size=4),
+    max_leaves=12,
+)
+TOP = st.dictionaries(
+    st.sampled_from(("id", "created", "model", "choices", "usage", "x_groq", "object")), JUNK
+)
+CHOICES = st.lists(st.dictionaries(WORDS, JUNK, max_size=4), max_size=3)
+
+
+@given(chunks=st.lists(st.tuples(TOP, CHOICES), max_size=4))
+def test_no_nonsense_breaks_it(chunks):
+    mender = Mender()
+    for top, choices in chunks:
+        mender.chunk(copy.deepcopy({**top, "choices": choices}))
+        mender.chunk(copy.deepcopy(top))
+        Mender().whole(copy.deepcopy({**top, "choices": choices}))
+    mender.ending()
