@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --pr
 
 help:
 	@echo "make run     start the embedded stack and show a tour (Ctrl-C stops it)"
-	@echo "make test    run every test and print the coverage"
+	@echo "make test    run the tests and print the coverage (those of the layout are in check)"
 	@echo "make check   format, lint, types, import contracts, dependencies, layout"
 	@echo "make fmt     format, and fix what can be fixed"
 	@echo "make bench   measure speed against the bare upstream"
@@ -32,7 +32,7 @@ setup: .venv/.installed-dev
 test: .venv/.installed-dev
 	@echo "Running the tests ..."
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest -n 3 --dist worksteal; status=$$?; \
+	@$(BIN)/coverage run -m pytest -n 3 --dist worksteal --ignore tests/layout; status=$$?; \
 		$(BIN)/coverage combine --quiet && $(BIN)/coverage report || [ $$status -ne 0 ] || status=2; \
 		exit $$status
 

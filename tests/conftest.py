@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Machines are slow at times, and a law that holds for fifty cases mostly holds for a hundred.
+# Machines are slow at times, and what breaks a law is mostly among the first cases.
 settings.register_profile(
-    "suite", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "suite", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("suite")
 

@@ -21,7 +21,8 @@ LENGTH_S = float(os.environ.get("SLUICEWAY_LIMITS_S", "4"))
 FULL_S = 30.0
 PROCESSES = 4
 RPM = 120
-CALLERS = 200
+CALLERS = 200 if LENGTH_S >= FULL_S else 80
+TRIES = 4
 ROOM = 50
 
 
@@ -69,6 +70,11 @@ class Several:
             json={**BODY, **fields},
             headers={"authorization": f"Bearer {key}"},
         )
+
+    @property
+    def times_without_redis(self) -> int:
+        """How often one of them found Redis too slow, and let in by its own share."""
+        return sum(len(api.events("limits.away")) for api in self.apis)
 
 
 def callers() -> httpx.AsyncClient:
@@ -156,21 +162,35 @@ async def admitted_for(four: Several, key: str, model: str) -> tuple[list[str], 
         return models, answered_s - started_s
 
 
+async def with_redis(
+    four: Several, redis_server: RedisServer, key: str, model: str
+) -> tuple[list[str], float]:
+    """Return what was admitted while Redis counted: a crowded machine may keep it from that."""
+    for _ in range(TRIES):
+        before = four.times_without_redis
+        redis_server.flush()
+        found = await admitted_for(four, key, model)
+        if before == four.times_without_redis:
+            return found
+        await asyncio.sleep(2)
+    raise AssertionError("Redis never answered in time")
+
+
 def assert_admitted(count: int, rpm: int, length_s: float) -> None:
     allowed = rpm + rpm / 60 * length_s
     unasked = 0.01 if LENGTH_S >= FULL_S else 0.05
     assert (1 - unasked) * allowed - 1 <= count <= 1.01 * allowed + 1
 
 
-async def test_four_processes_admit_burst_and_rate_and_no_more(four):
+async def test_four_processes_admit_burst_and_rate_and_no_more(four, redis_server):
     """As one process would: RPM at once, then RPM / 60 a second, within 1 %, and never more.
 
     In the few seconds of the suite a busy machine may ask for a little less than it could get.
 
     So do the targets of a route, one after the other, whose callers have no limit of their own.
     """
-    limited, limited_s = await admitted_for(four, LIMITED, "mock")
-    models, length_s = await admitted_for(four, FREE, "spilling")
+    limited, limited_s = await with_redis(four, redis_server, LIMITED, "mock")
+    models, length_s = await with_redis(four, redis_server, FREE, "spilling")
 
     assert_admitted(len(limited), RPM, limited_s)
     for model, rpm in (("first", 90), ("second", 30)):

@@ -30,7 +30,7 @@ def adapter(monkeypatch):
         name = path.removesuffix(".py").replace("/", ".")
         module = ModuleType(name)
         monkeypatch.setitem(sys.modules, name, module)
-        exec(compile(text, path, "exec"), module.__dict__)
+        exec(compile(text, f"<{path}>", "exec"), module.__dict__)
     (found,) = module.ADAPTERS
     return found
 

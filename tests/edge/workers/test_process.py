@@ -42,7 +42,9 @@ def vendor() -> Iterator[Upstream]:
 @pytest.fixture
 def stack(tmp_path: Path, sqlite_url: str, vendor: Upstream) -> Iterator[Stack]:
     config = CONFIG.format(base_url=vendor.base_url("alpha"))
-    with running_stack(tmp_path / "stack", config, database_url=sqlite_url) as running:
+    with running_stack(
+        tmp_path / "stack", config, database_url=sqlite_url, covered=True
+    ) as running:
         yield running
 
 

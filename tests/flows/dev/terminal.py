@@ -89,14 +89,19 @@ def _named(words: list[bytes], name: str) -> bool:
 
 
 @contextmanager
-def running_dev(home: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Dev]:
-    """Run it in a folder with next to no environment; nothing of it is left after the block."""
+def running_dev(
+    home: Path, *arguments: str, env: Mapping[str, str] | None = None, covered: bool = False
+) -> Iterator[Dev]:
+    """Run it in a folder with next to no environment; nothing of it is left after the block.
+
+    Its processes count for the coverage when it is `covered`, and take twice as long to start.
+    """
     output = home / "output.txt"
     with output.open("wb") as shown:
         process = subprocess.Popen(
             [SLUICEWAY, "dev", "--port", "0", *arguments],
             cwd=home,
-            env=environment(env or {}),
+            env=environment(env or {}, covered=covered),
             stdin=subprocess.DEVNULL,
             stdout=shown,
             stderr=shown,
@@ -117,7 +122,7 @@ def refused(home: Path, *arguments: str) -> tuple[int, str]:
     done = subprocess.run(
         [SLUICEWAY, "dev", *arguments],
         cwd=home,
-        env=environment({}),
+        env=environment({}, covered=True),
         capture_output=True,
         text=True,
         timeout=START_S,
@@ -126,10 +131,10 @@ def refused(home: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def environment(more: Mapping[str, str]) -> dict[str, str]:
+def environment(more: Mapping[str, str], *, covered: bool = False) -> dict[str, str]:
     """Return a path, and what the coverage figures of child processes need."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
-    return {"PATH": "/usr/bin:/bin", **kept, **more}
+    figures = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
+    return {"PATH": "/usr/bin:/bin", **(figures if covered else {}), **more}
 
 
 def usage_of(dev: Dev) -> dict[str, object]:

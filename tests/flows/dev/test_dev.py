@@ -24,7 +24,7 @@ CHAT = {"model": "mock", "messages": [{"role": "user", "content": "Hello!"}]}
 
 def test_one_command_shows_it_all_stops_clean_and_finds_its_data_again(tmp_path):
     """A newcomer's first two minutes."""
-    with running_dev(tmp_path, "--tour") as dev:
+    with running_dev(tmp_path, "--tour", covered=True) as dev:
         dev.serving()
         shown = dev.shown
 
@@ -113,7 +113,7 @@ def test_a_taken_port_is_named_with_a_way_out(tmp_path):
 def test_a_second_interrupt_stops_at_once(tmp_path):
     """Also when a call would go on for ever."""
     body = {**CHAT, "mock": {"silent": True}}
-    with running_dev(tmp_path) as dev, dev.serving().client() as client:
+    with running_dev(tmp_path, covered=True) as dev, dev.serving().client() as client:
         asking = threading.Thread(target=_ask, args=(client, body))
         asking.start()
         eventually(lambda: client.get("/health").json()["in_flight"])
