@@ -1,5 +1,7 @@
 """The relay of a stream that is mended on its way: only what needs it is written anew."""
 
+import re
+
 import msgspec
 from typing_extensions import override
 
@@ -7,6 +9,12 @@ from shared.providers.dialects.openai_mend import Json, Mender
 from shared.providers.dialects.openai_stream import UNREADABLE, OpenAIScanner
 
 _decode = msgspec.json.Decoder(dict[str, object]).decode
+
+_PLAIN = re.compile(
+    rb'"choices":\s*\[\{"index":\s*0,\s*"delta":\s*\{"content":\s*"(?:[^"\\]|\\.)*"\},'
+    rb'\s*(?:"logprobs":\s*null,\s*)?"finish_reason":\s*null\}\](?:,\s*"usage":\s*null)?\}'
+)
+"""What follows the head of a chunk that holds words of the one choice, and nothing else."""
 
 
 class MendingScanner(OpenAIScanner):
@@ -22,10 +30,17 @@ class MendingScanner(OpenAIScanner):
     ) -> None:
         super().__init__(include_usage=include_usage, usage_forced=usage_forced, secret=secret)
         self._mender = mender
+        # The head of a plain chunk that needed nothing: the next with the same head needs nothing
+        # either, and to read it whole would cost more than to relay it.
+        self._sound_head = b""
 
     @override
     def _take(self, payload: bytes, event: bytes) -> bytes:
         """Learn from one event, as it should have come, and return what of it goes on."""
+        head = self._sound_head
+        if head and payload.startswith(head) and _PLAIN.fullmatch(payload, len(head)):
+            return super()._take(payload, event)
+        self._sound_head = b""
         if payload.startswith(b"[DONE]"):
             late = b"".join([self._written(chunk) for chunk in self._mender.ending()])
             return late + super()._take(payload, event)
@@ -36,7 +51,12 @@ class MendingScanner(OpenAIScanner):
         mended = self._mender.chunk(chunk)
         if mended is None:
             return b""
-        return self._written(mended) if self._mender.changed else super()._take(payload, event)
+        if self._mender.changed:
+            return self._written(mended)
+        start = payload.find(b'"choices"')
+        if start > 0 and _PLAIN.fullmatch(payload, start):
+            self._sound_head = payload[:start]
+        return super()._take(payload, event)
 
     def _written(self, chunk: Json) -> bytes:
         payload = msgspec.json.encode(chunk)

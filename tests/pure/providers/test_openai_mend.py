@@ -1,12 +1,14 @@
 """Answers of imitators, made what OpenAI's SDKs demand; good ones stay untouched."""
 
 import copy
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.providers.dialects.openai_mend import Mender
+from shared.providers.dialects.openai_mended import MendingScanner
 from shared.providers.dialects.openai_usage import reported_nanousd
 
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 5, "model": "m"}
@@ -259,3 +261,49 @@ def test_no_nonsense_breaks_it(chunks):
         mender.chunk(copy.deepcopy(top))
         Mender().whole(copy.deepcopy({**top, "choices": choices}))
     mender.ending()
+
+
+def plain(text, **fields):
+    return {**chunk({"content": text}), **fields}
+
+
+def relayed(chunks, *, unread):
+    """The caller's chunks of a relay, which may look at none of them, or at all of them whole."""
+    scanner = MendingScanner(Mender(model="m"))
+    out = b""
+    for one in chunks:
+        if not unread:
+            scanner._sound_head = b""
+        out += scanner.feed(b"data: " + json.dumps(one).encode() + b"\n\n").out
+    out += scanner.feed(b"data: [DONE]\n\n").out + scanner.closing(None)
+    return [json.loads(event[6:]) for event in out.split(b"\n\n") if event.startswith(b"data: {")]
+
+
+ODD = [
+    chunk(ROLE),
+    plain("Hi"),
+    plain(' \\ "there"'),
+    plain("again", id="another"),
+    plain("no id", id=""),
+    plain("late", usage=None),
+    chunk({"content": "x", "tool_calls": []}),
+    chunk({"role": "assistant", "content": "role again"}),
+    chunk({}, "eos"),
+    chunk({}, ""),
+    chunk({"reasoning": "hm"}),
+]
+
+
+@given(st.lists(st.sampled_from(ODD), max_size=12))
+def test_plain_chunks_that_are_passed_on_unread_are_those_that_need_nothing(chunks):
+    assert relayed(chunks, unread=False) == relayed(chunks, unread=True)
+
+
+def test_words_are_passed_on_unread():
+    """A stream is mostly words, and to read each chunk whole costs more than to relay it."""
+    scanner = MendingScanner(Mender())
+    pieces = [b"data: " + json.dumps(plain(text)).encode() + b"\n\n" for text in ("a", "b", "c")]
+    scanner.feed(b"data: " + json.dumps(chunk(ROLE)).encode() + b"\n\n")
+
+    assert pieces == [scanner.feed(piece).out for piece in pieces]
+    assert scanner._sound_head
