@@ -76,6 +76,10 @@ class CachingGateway(Gateway):
         holds: Holds,
         context: CallContext,
     ) -> Answer:
+        if context.cache is None:
+            return await super().complete(
+                principal, request, deadline=deadline, books=books, holds=holds, context=context
+            )
         noted = NotedBooks(books)
 
         async def ask(until: Deadline) -> Answer:
@@ -83,8 +87,6 @@ class CachingGateway(Gateway):
                 principal, request, deadline=until, books=noted, holds=holds, context=context
             )
 
-        if context.cache is None:
-            return await ask(deadline)
         call = self._call(principal, request, context.cache, context)
         deadline = self._until(call, deadline)
         turn = await self._turn(call, deadline, _answer_of)
@@ -109,15 +111,16 @@ class CachingGateway(Gateway):
         holds: Holds,
         context: CallContext,
     ) -> ServedStream:
+        if context.cache is None:
+            return await super().stream(
+                principal, request, deadline=deadline, books=books, holds=holds, context=context
+            )
         noted = NotedBooks(books)
 
         async def ask(until: Deadline) -> ServedStream:
             return await super(CachingGateway, self).stream(
                 principal, request, deadline=until, books=noted, holds=holds, context=context
             )
-
-        if context.cache is None:
-            return await ask(deadline)
 
         call = self._call(principal, request, context.cache, context)
         deadline = self._until(call, deadline)

@@ -1,5 +1,6 @@
 """One attempt that takes several calls, because the provider does too little at a time."""
 
+import abc
 from collections.abc import Sequence
 
 from shared.providers.exchange import HttpRequest, HttpResponse, Reply
@@ -8,7 +9,7 @@ MOST_AT_ONCE = 8
 """Calls of one attempt that run beside each other."""
 
 
-class FannedExchange:
+class FannedExchange(abc.ABC):
     """What an Exchange inherits from when its question may be asked in several parts.
 
     All parts must succeed; the first failure fails the attempt.
@@ -16,10 +17,10 @@ class FannedExchange:
 
     requests: Sequence[HttpRequest]
 
+    @abc.abstractmethod
     def read_all(self, responses: Sequence[HttpResponse]) -> Reply:
         """Turn the 2xx answers, in the order of `requests`, into one.
 
         Raises:
             UpstreamError: as `Exchange.read`.
         """
-        raise NotImplementedError

@@ -18,12 +18,12 @@ from shared.providers.dialects.passed import ENDPOINTS as PASSED
 from shared.providers.dialects.passed import PassedExchange, rewritten
 from shared.providers.dialects.responses_relay import ResponsesRelayExchange, rewrite
 from shared.providers.exchange import Exchange, HttpRequest
+from shared.providers.headers import EVENTS, call_headers
 from shared.providers.request import InferenceRequest
 from shared.providers.served import chat_of
 from shared.providers.target import Target
 from shared.providers.translation import TranslatingExchange, refuse_dropped
 
-USER_AGENT = "sluiceway"
 CHAT_PATH = "/v1/chat/completions"
 EMBEDDINGS_PATH = "/v1/embeddings"
 GENERATING = frozenset({CHAT_PATH, "/v1/completions"})
@@ -292,15 +292,8 @@ def _headers(
     request: InferenceRequest,
     target: Target,
 ) -> dict[str, str]:
-    headers = {
-        "content-type": "application/json",
-        "accept": "text/event-stream" if request.stream else "application/json",
-        # Unpacking would need a limit of its own: 306 KB of gzip can hold 300 MB.
-        "accept-encoding": "identity",
-        "user-agent": USER_AGENT,
-        **way.auth,
-    }
-    for own in (vendor.headers, provider.headers, target.headers):
-        if own:
-            headers.update({name.lower(): value for name, value in own.items()})
-    return headers
+    own = way.auth
+    if vendor.headers:
+        own = {**own, **{name.lower(): value for name, value in vendor.headers.items()}}
+    accept = EVENTS if request.stream else "application/json"
+    return call_headers(provider, target, own, accept=accept)

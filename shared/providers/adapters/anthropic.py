@@ -20,6 +20,7 @@ from shared.providers.dialects.anthropic_relay import COUNT_PATH, MessagesRelay,
 from shared.providers.dialects.anthropic_stream import MESSAGES
 from shared.providers.exchange import Exchange, HttpRequest
 from shared.providers.google_auth import GoogleAuthorizer
+from shared.providers.headers import USER_AGENT
 from shared.providers.request import InferenceRequest
 from shared.providers.served import chat_of
 from shared.providers.target import Target
@@ -36,7 +37,6 @@ VERTEX_VERSION = "vertex-2023-10-16"
 MESSAGES_PATH = "/v1/messages"
 _RELAYED = frozenset({MESSAGES_PATH, COUNT_PATH})
 _BETA = "anthropic-beta"
-USER_AGENT = "sluiceway"
 
 
 class AnthropicAdapter(Adapter):

@@ -23,12 +23,12 @@ from shared.providers.dialects.bedrock_media import url_of
 from shared.providers.embedding import EMBEDDINGS_PATH, embedding_exchange
 from shared.providers.exchange import Exchange, HttpRequest
 from shared.providers.fetching import urls_in
+from shared.providers.headers import USER_AGENT
 from shared.providers.request import InferenceRequest
 from shared.providers.served import chat_of
 from shared.providers.target import Target
 from shared.providers.translation import TranslatingExchange, refuse_dropped
 
-USER_AGENT = "sluiceway"
 _REGION = re.compile(r"^arn:aws[a-z-]*:bedrock:([a-z0-9-]+):|bedrock-runtime\.([a-z0-9-]+)\.")
 
 

@@ -21,7 +21,8 @@ from shared.providers.dialects.openai_models import IMITATOR
 from shared.providers.dialects.passed import RERANK, PassedExchange
 from shared.providers.embedding import EMBEDDINGS_PATH, embedding_exchange
 from shared.providers.exchange import Exchange, HttpRequest, HttpResponse, Reply
-from shared.providers.relay import CHAT_ONLY, USER_AGENT, Vendor, relay
+from shared.providers.headers import EVENTS, bearer, call_headers
+from shared.providers.relay import CHAT_ONLY, Vendor, relay
 from shared.providers.request import InferenceRequest
 from shared.providers.served import chat_of
 from shared.providers.target import Target
@@ -74,7 +75,8 @@ class CohereAdapter(Adapter):
                 target=target,
             )
         root = root.removesuffix("/compatibility/v1").removesuffix("/v2")
-        headers = _headers(provider, secret, request, target)
+        accept = EVENTS if request.stream else "application/json"
+        headers = call_headers(provider, target, bearer(secret), accept=accept)
         params = {**provider.params, **target.params}
         if request.endpoint == EMBEDDINGS_PATH:
             return embedding_exchange(
@@ -107,22 +109,6 @@ class CohereAdapter(Adapter):
             built=built,
             secret=secret,
         )
-
-
-def _headers(
-    provider: ProviderConfig, secret: str | None, request: InferenceRequest, target: Target
-) -> dict[str, str]:
-    headers = {
-        "content-type": "application/json",
-        "accept": "text/event-stream" if request.stream else "application/json",
-        "accept-encoding": "identity",
-        "user-agent": USER_AGENT,
-    }
-    if secret:
-        headers["authorization"] = f"Bearer {secret}"
-    for own in (provider.headers, target.headers):
-        headers |= {name.lower(): value for name, value in own.items()}
-    return headers
 
 
 ADAPTERS = (CohereAdapter(),)

@@ -23,7 +23,7 @@ from shared.providers.dialects.gemini_request import build_request, camel
 from shared.providers.embedding import EMBEDDINGS_PATH, embedding_exchange
 from shared.providers.exchange import Exchange, HttpRequest
 from shared.providers.google_auth import GoogleAuthorizer, is_api_key
-from shared.providers.relay import USER_AGENT
+from shared.providers.headers import EVENTS, bearer, call_headers
 from shared.providers.request import InferenceRequest
 from shared.providers.served import SERVED, chat_of
 from shared.providers.target import Target
@@ -170,20 +170,12 @@ def _headers(
     *,
     stream: bool,
 ) -> dict[str, str]:
-    headers = {
-        "content-type": "application/json",
-        "accept": "text/event-stream" if stream else "application/json",
-        "accept-encoding": "identity",
-        "user-agent": USER_AGENT,
-        **extra,
-    }
     if secret and (provider.project is None or is_api_key(secret)):
-        headers["x-goog-api-key"] = secret
-    elif secret:
-        headers["authorization"] = f"Bearer {secret}"
-    for own in (provider.headers, target.headers):
-        headers.update({name.lower(): value for name, value in own.items()})
-    return headers
+        auth = {"x-goog-api-key": secret}
+    else:
+        auth = bearer(secret)
+    accept = EVENTS if stream else "application/json"
+    return call_headers(provider, target, {**extra, **auth}, accept=accept)
 
 
 ADAPTERS = (GeminiAdapter(),)

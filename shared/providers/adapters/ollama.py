@@ -7,7 +7,7 @@ question that needs such a thing, every other dialect and all vectors go to `/ap
 Prices are the operator's; without one the cost is unknown, not zero.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from typing_extensions import override
@@ -21,7 +21,8 @@ from shared.providers.dialects.ollama_answer import OLLAMA
 from shared.providers.dialects.ollama_embed import OLLAMA_EMBED
 from shared.providers.embedding import EMBEDDINGS_PATH, embedding_exchange
 from shared.providers.exchange import Exchange, HttpRequest
-from shared.providers.relay import GENERATING, USER_AGENT, Vendor, relay
+from shared.providers.headers import bearer, call_headers
+from shared.providers.relay import GENERATING, Vendor, relay
 from shared.providers.request import InferenceRequest
 from shared.providers.served import chat_of
 from shared.providers.target import Target
@@ -50,7 +51,8 @@ class OllamaAdapter(Adapter):
         """Return the relay, or the conversation with the native surface."""
         base_url = provider.base_url or DEFAULT_BASE_URL
         root = base_url.rstrip("/").removesuffix("/v1")
-        headers = _headers(provider, secret, request, target)
+        accept = "application/x-ndjson" if request.stream else "application/json"
+        headers = call_headers(provider, target, bearer(secret), accept=accept)
         if request.endpoint == EMBEDDINGS_PATH:
             return embedding_exchange(
                 request,
@@ -109,22 +111,6 @@ def _needs_native(provider: ProviderConfig, request: InferenceRequest, target: T
         or not NATIVE.isdisjoint(target.params)
         or any(mark in raw for mark in _MARKS)
     )
-
-
-def _headers(
-    provider: ProviderConfig, secret: str | None, request: InferenceRequest, target: Target
-) -> Mapping[str, str]:
-    headers = {
-        "content-type": "application/json",
-        "accept": "application/x-ndjson" if request.stream else "application/json",
-        "accept-encoding": "identity",
-        "user-agent": USER_AGENT,
-    }
-    if secret:
-        headers["authorization"] = f"Bearer {secret}"
-    for own in (provider.headers, target.headers):
-        headers |= {name.lower(): value for name, value in own.items()}
-    return headers
 
 
 ADAPTERS = (OllamaAdapter(),)

@@ -67,7 +67,7 @@ def test_a_long_stream_is_kept_in_part_and_says_so():
         copy.add(b"x" * (MOST_STREAM_BYTES // 2))
 
     assert MOST_STREAM_BYTES == copy.kept_bytes
-    assert True is logged(copy)["response_cut"]
+    assert logged(copy)["response_cut"] is True
 
 
 def test_a_large_body_is_told_by_its_size():
