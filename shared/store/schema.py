@@ -3,6 +3,10 @@
 Alembic's configuration is built here, because an installed wheel has no alembic.ini.
 """
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -33,11 +37,11 @@ def migrate(url: str) -> list[str]:
         StoreUnavailable: the database is away.
     """
     parsed = parse_store_url(url)
-    if parsed.backend == "sqlite" and parsed.url.database is not None:
-        Path(parsed.url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = _engine(parsed)
+    if parsed.backend == "sqlite":
+        event.listen(engine, "connect", _keep_wal)
     try:
-        with engine.begin() as connection:
+        with _turn(parsed), engine.begin() as connection:
             if parsed.backend == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             return _upgrade(connection)
@@ -45,6 +49,27 @@ def migrate(url: str) -> list[str]:
         raise StoreUnavailable(f"the database failed: {error.orig}") from error
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _turn(parsed: StoreUrl) -> Iterator[None]:
+    """Make the folder of a SQLite database and hold it, so that one process sets the file up.
+
+    SQLite's own lock is not enough: two connections that turn a new file to WAL together are not
+    made to wait for each other, one of them fails at once, whatever the timeout
+    (https://sqlite.org/c3ref/busy_handler.html, "would result in a deadlock").
+    """
+    if parsed.backend != "sqlite" or parsed.url.database is None:
+        yield
+        return
+    folder = Path(parsed.url.database).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def is_current(url: str) -> bool:
@@ -96,14 +121,14 @@ def _engine(parsed: StoreUrl) -> Engine:
         parsed.for_blocking(), connect_args={"isolation_level": None, "timeout": 30}
     )
 
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.close()
-
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # schema changes roll back with the rest
 
     return engine
+
+
+def _keep_wal(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.close()
