@@ -288,6 +288,10 @@ class StoreUnavailable(OwnFault):
     code = "store_unavailable"
 
 
+class ObjectsUnavailable(StoreUnavailable):
+    """The object store did not answer in time; nothing was stored."""
+
+
 class JobEnded(GatewayError):
     """How a job ended without an answer."""
 

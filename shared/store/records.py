@@ -166,6 +166,13 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     deadline: datetime
     not_before: datetime | None = None
     batch_id: str | None = None
+    line_no: int | None = None
+    custom_id: str | None = None
+    model: str | None = None
+    streamed: bool = False
+    response_id: str | None = None
+    headers: dict[str, str] = {}
+    on_budget: Literal["fail", "wait"] | None = None
 
 
 class JobRow(NewJob, frozen=True, kw_only=True):
@@ -189,8 +196,11 @@ class JobRow(NewJob, frozen=True, kw_only=True):
     lease_owner: str | None = None
     lease_token: int = 0
     lease_until: datetime | None = None
+    position: dict[str, object] | None = None
+    waits_for: str | None = None
     response_status: int | None = None
     response_body: bytes | None = None
+    result_key: str | None = None
     error: dict[str, object] | None = None
     usage: Usage | None = None
     cost_nanousd: int | None = None
@@ -264,6 +274,7 @@ class DeliveryRow(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     event_id: str
     tenant_id: str
+    endpoint_id: str | None = None
     url: str
     status: DeliveryStatus
     attempts: int = 0

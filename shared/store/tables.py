@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from shared.chat.usage import Usage
 from shared.store.columns import Document, Moment, Words
 
-REVISION = "0005"
+REVISION = "0010"
 """The newest migration. Kept here so that a server need not load Alembic to check it."""
 
 VERSION = sa.table("alembic_version", sa.column("version_num", sa.Text))
@@ -164,6 +164,23 @@ job = sa.Table(
     sa.Column("deadline", Moment, nullable=False),
     sa.Column("not_before", Moment),
     sa.Column("batch_id", Words),
+    # Of a line of a batch: its place in the input file, from 1, and its caller's name for it.
+    sa.Column("line_no", sa.Integer),
+    sa.Column("custom_id", Words),
+    # The public model asked for: what a claim asks the capacity of.
+    sa.Column("model", Words),
+    # Whether its events are kept in `job_event` while it runs.
+    sa.Column("streamed", sa.Boolean, nullable=False),
+    # Of a response that runs in the background: the id its caller knows it by.
+    sa.Column("response_id", Words),
+    # Headers of the caller that its provider is to see, such as `anthropic-beta`.
+    sa.Column("headers", Document(LABELS), nullable=False),
+    # Where a chain goes on when it runs again: what has failed for good, and what was tried.
+    sa.Column("position", Document(dict[str, object])),
+    # Why it waits: a code, for people.
+    sa.Column("waits_for", Words),
+    # Whether a spent budget fails the job or lets it wait.
+    sa.Column("on_budget", Words),
     sa.Column("status", Words, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("queued_at", Moment, nullable=False),
@@ -180,7 +197,12 @@ job = sa.Table(
     sa.Column("error", Document(dict[str, object])),
     sa.Column("usage", Document(Usage)),
     sa.Column("cost_nanousd", sa.BigInteger),
+    # Where the answer lies when it is too large for `job_content`.
+    sa.Column("result_key", Words),
     sa.Index("ix_job_tenant_created", "tenant_id", "created_at", "id"),
+    sa.Index("ix_job_batch", "batch_id", "line_no", unique=True),
+    sa.Index("ix_job_finished", "finished_at"),
+    sa.Index("ix_job_response", "tenant_id", "response_id"),
 )
 
 
@@ -288,6 +310,8 @@ delivery = sa.Table(
         nullable=False,
     ),
     sa.Column("tenant_id", Words, nullable=False),
+    # None: a URL named in a request, not an endpoint of the tenant.
+    sa.Column("endpoint_id", Words),
     sa.Column("url", Words, nullable=False),
     sa.Column("status", Words, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
@@ -298,6 +322,7 @@ delivery = sa.Table(
     sa.Column("last_status_code", sa.Integer),
     sa.Column("last_error", Words),
     sa.Index("ix_delivery_event", "event_id"),
+    sa.Index("ix_delivery_endpoint", "endpoint_id", "id"),
 )
 PENDING = in_status(delivery, "pending")
 DELIVERING = in_status(delivery, "delivering")

@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from shared.store.tables import metadata
+from shared.store import side_tables
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
+    target_metadata=side_tables.idempotency_key.metadata,
     transactional_ddl=True,
     on_version_apply=context.config.attributes["on_version_apply"],
 )
