@@ -1,11 +1,40 @@
 """Events: what happened, as the exact bytes that are signed and sent."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any, Literal
 
 import msgspec
 
 JOB_EVENTS = frozenset({"job.succeeded", "job.failed", "job.cancelled", "job.expired"})
-"""The types there are; one per final state of a job."""
+"""One per final state of a job."""
+
+BATCH_EVENTS = frozenset({"batch.completed", "batch.failed", "batch.expired", "batch.cancelled"})
+"""One per final state of a batch."""
+
+RESPONSE_EVENTS = frozenset(
+    {"response.completed", "response.failed", "response.cancelled", "response.incomplete"}
+)
+"""One per final state of a background response."""
+
+BUDGET_EVENTS = frozenset({"budget.threshold_reached", "budget.exceeded", "budget.reset"})
+
+OPERATOR_EVENTS = frozenset(
+    {"provider.target_opened", "provider.target_closed", "usage.window_closed"}
+)
+"""What concerns whoever runs the gateway; only endpoints of its operator receive these."""
+
+ENDPOINT_DISABLED = "webhook_endpoint.disabled"
+ENDPOINT_TEST = "webhook_endpoint.test"
+ENDPOINT_EVENTS = frozenset({ENDPOINT_DISABLED, ENDPOINT_TEST})
+
+EVENT_TYPES = (
+    JOB_EVENTS | BATCH_EVENTS | RESPONSE_EVENTS | BUDGET_EVENTS | OPERATOR_EVENTS | ENDPOINT_EVENTS
+)
+"""All there are."""
+
+OPERATOR = "operator"
+"""The tenant whose endpoints hear of the gateway itself; made with the master key."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,23 +46,43 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
-class _Subject(msgspec.Struct):
-    id: str
-
-
 class _Body(msgspec.Struct):
     id: str
-    object: str
     type: str
     created_at: int
-    data: _Subject
+    data: Mapping[str, Any]
+    object: Literal["event"] = "event"
+
+
+def subject_event(
+    event_id: str,
+    event_type: str,
+    subject_id: str,
+    at: datetime,
+    facts: Mapping[str, Any] | None = None,
+) -> Event:
+    """Return the event of a type, about one thing, at an aware moment.
+
+    The body is thin (`data` holds the thing's id), so that a receiver reads the rest with its own
+    key and a leaked body tells nothing. `facts` (JSON values) stand beside the id; for what can be
+    read nowhere else, such as which threshold was reached.
+
+    Raises:
+        ValueError: there is no such type.
+    """
+    if event_type not in EVENT_TYPES:
+        raise ValueError(f"there is no event {event_type!r}")
+    body = _Body(
+        id=event_id,
+        type=event_type,
+        created_at=int(at.timestamp()),
+        data={"id": subject_id, **(facts or {})},
+    )
+    return Event(id=event_id, type=event_type, created_at=at, body=msgspec.json.encode(body))
 
 
 def job_event(event_id: str, *, job_id: str, status: str, at: datetime) -> Event:
     """Return the event of a job that has just reached a final state.
-
-    The body is thin (`data` holds the job's id), so that a receiver reads the result with its
-    own key and a leaked body tells nothing.
 
     Raises:
         ValueError: `status` is not final.
@@ -41,11 +90,4 @@ def job_event(event_id: str, *, job_id: str, status: str, at: datetime) -> Event
     kind = f"job.{status}"
     if kind not in JOB_EVENTS:
         raise ValueError(f"{status!r} is not a final state of a job")
-    body = _Body(
-        id=event_id,
-        object="event",
-        type=kind,
-        created_at=int(at.timestamp()),
-        data=_Subject(id=job_id),
-    )
-    return Event(id=event_id, type=kind, created_at=at, body=msgspec.json.encode(body))
+    return subject_event(event_id, kind, job_id, at)
