@@ -1,7 +1,6 @@
 """How the processes of one machine tell each other to forget: a file that is made anew."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 
@@ -10,6 +9,7 @@ class Bulletin:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._name = str(path)
         self._seen = self._stamp()
 
     def has_news(self) -> bool:
@@ -33,7 +33,8 @@ class Bulletin:
         self._seen = self._stamp()
 
     def _stamp(self) -> tuple[int, int] | None:
-        with suppress(OSError):
-            found = self._path.stat()
-            return (found.st_ino, found.st_mtime_ns)
-        return None
+        try:
+            found = os.stat(self._name)  # noqa: PTH116 (asked on every call; a Path costs as much again)
+        except OSError:
+            return None
+        return (found.st_ino, found.st_mtime_ns)

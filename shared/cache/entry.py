@@ -10,7 +10,7 @@ _BESIDES_BYTES = 512
 """What an entry takes beside its body, roughly."""
 
 
-class Address(msgspec.Struct, frozen=True, kw_only=True):
+class Address(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where an answer is kept. `tenant` is empty where tenants share their answers.
 
     `digest` stands for all of the question, the other two included.
@@ -21,7 +21,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A whole answer in the served dialect, and what it took to get it.
 
     `cost_nanousd` is what asking again would cost, None when no price is known.

@@ -62,13 +62,19 @@ class Flights:
     def __len__(self) -> int:
         return len(self._open)
 
+    def lead(self, digest: str) -> Lead | None:
+        """Return the lead when nobody has it."""
+        if digest in self._open:
+            return None
+        lead = self._open[digest] = Lead(self, digest)
+        return lead
+
     async def join(self, digest: str) -> Lead | Landed:
         """Return the lead when nobody has it, else what the one who has it comes to."""
-        while (ahead := self._open.get(digest)) is not None:
-            landed = await ahead.wait()
+        while (lead := self.lead(digest)) is None:
+            landed = await self._open[digest].wait()
             if landed is not None:
                 return landed
-        lead = self._open[digest] = Lead(self, digest)
         return lead
 
     def apart(self) -> Lead:

@@ -10,7 +10,7 @@ from shared.clock import Clock
 from shared.telemetry.metrics import CACHE_EVICTIONS
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _Kept(msgspec.Struct, frozen=True, gc=False):
     address: Address
     entry: Entry
     at_s: float
@@ -59,7 +59,7 @@ class MemoryCache:
         return Looked(mark=mark, entry=kept.entry, age_s=age_s)
 
     def keep(self, address: Address, entry: Entry, mark: Mark) -> None:
-        self._hear()
+        # What others are told to forget meanwhile is heard before the next look, and goes then.
         if mark != self._mark() or entry.size_bytes > min(self._most_entry_bytes, self._most_bytes):
             return
         self._drop(address.digest)

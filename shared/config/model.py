@@ -236,6 +236,9 @@ class Retry(Section, frozen=True, kw_only=True):
 class Breaker(Section, frozen=True, kw_only=True):
     """When a target is left alone."""
 
+    enabled: bool = True
+    """Whether its failures, times and open calls are noted. Without it a failing target is asked
+    like any other, and `least_latency` and `least_busy` know nothing of it."""
     failures: Positive = 5
     """Consecutive failures that open it."""
     window_s: Seconds = 30.0

@@ -49,7 +49,9 @@ class Attempt:
         self._closed = False
         self._health = health
         self._target = step.target
-        health.begin(step.target, step.breaker)
+        self._watched = step.breaker.enabled
+        if self._watched:
+            health.begin(step.target, step.breaker)
 
     def close(
         self,
@@ -87,14 +89,10 @@ class Attempt:
                 self._room.leave()
             elif self._room is not None:
                 self._room.settle(usage)
-            if upstream is not None and upstream.sent:
-                self._health.learn(self._target, upstream)
-            self._health.end(
-                self._target,
-                verdict_of(outcome, upstream),
-                elapsed_s if first_token_s is None else first_token_s,
-                None if upstream is None else upstream.kind.value,
-            )
+            if self._watched:
+                self._tell_health(
+                    outcome, upstream, elapsed_s if first_token_s is None else first_token_s
+                )
             observe_attempt(self.opening.provider, outcome.value, code, elapsed_s, usage)
             observe_cost(self.opening.provider, self.cost_nanousd)
         return FailedAttempt(
@@ -107,6 +105,12 @@ class Attempt:
             duration_ms=round(elapsed_s * 1000),
             message=None if error is None else error.message,
         )
+
+    def _tell_health(self, outcome: Outcome, error: UpstreamError | None, elapsed_s: float) -> None:
+        if error is not None and error.sent:
+            self._health.learn(self._target, error)
+        reason = None if error is None else error.kind.value
+        self._health.end(self._target, verdict_of(outcome, error), elapsed_s, reason)
 
 
 def verdict_of(outcome: Outcome, error: UpstreamError | None) -> Verdict:

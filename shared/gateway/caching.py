@@ -96,7 +96,8 @@ class CachingGateway(Gateway):
             observe_cache(BYPASS.result)
             return msgspec.structs.replace(await ask(deadline), cache=BYPASS)
         answer = await leading(turn.led, ask(deadline))
-        turn.led.answered(_entry_of(answer, noted.good), noted.good)
+        good = noted.good
+        turn.led.answered(_entry_of(answer, good), good)
         told = self._missed(context.cache)
         return msgspec.structs.replace(answer, cache=told)
 
@@ -208,6 +209,8 @@ class CachingGateway(Gateway):
         """Return the lead of a question, or what it comes to where another has the lead."""
         if call.control.no_cache:
             return self.shelf.flights.apart()
+        if (lead := self.shelf.flights.lead(address.digest)) is not None:
+            return lead  # nobody to wait for, and so no timer
         try:
             async with self.kit.clock.timeout(deadline.left_s(self.kit.clock)):
                 return await self.shelf.flights.join(address.digest)

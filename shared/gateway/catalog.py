@@ -11,7 +11,7 @@ from shared.providers.exchange import Exchange
 from shared.providers.registry import adapter_for
 from shared.providers.request import InferenceRequest
 from shared.providers.target import Target
-from shared.routing.plan import fixed_plans
+from shared.routing.plan import Plan, fixed_plans, follows_order
 from shared.routing.route import Routes, compile_routes
 
 PRICES_KEPT = 1_000
@@ -60,6 +60,12 @@ class Catalog:
             for name, provider in config.providers.items()
         }
         self.plans = fixed_plans(self.routes)
+        self.drawn: dict[str, dict[tuple[int, ...], Plan]] = {
+            name: {}
+            for name, route in self.routes.by_name.items()
+            if name not in self.plans and follows_order(route, self.routes)
+        }
+        """Plans by the order that was drawn of a route's targets, by their `id`."""
         self._at = at  # listed prices have dates
         self._price = lru_cache(maxsize=PRICES_KEPT)(self._compiled)
         for route in self.routes.by_name.values():

@@ -9,9 +9,12 @@ from shared.health.book import HealthBook
 from shared.ledger.cost import worst_cost_of
 from shared.ledger.estimate import worst_case
 from shared.providers.request import InferenceRequest
-from shared.routing.order import Draw, Facts
+from shared.routing.order import Draw, Facts, ordered
 from shared.routing.plan import Plan, build_plan
 from shared.routing.route import Route, WeightedTarget
+
+MOST_DRAWN = 120
+"""Plans kept for one route: all the orders of five targets."""
 
 
 class Planner:
@@ -42,7 +45,23 @@ class Planner:
         facts = Facts(
             sticky=_sticky_key(route, request, context), cost_of=_costs(catalog, route, request)
         )
-        return build_plan(route, catalog.routes.find, self._draw, turn, facts=facts, outlook=health)
+        order = ordered(route, facts, health, self._draw, turn)
+        drawn = catalog.drawn.get(route.model) if health.all_closed else None
+        key = tuple(map(id, order))
+        plan = None if drawn is None else drawn.get(key)
+        if plan is None:
+            plan = build_plan(
+                route,
+                catalog.routes.find,
+                self._draw,
+                turn,
+                facts=facts,
+                outlook=health,
+                order=order,
+            )
+            if drawn is not None and len(drawn) < MOST_DRAWN:
+                drawn[key] = plan
+        return plan
 
 
 def _sticky_key(route: Route, request: InferenceRequest, context: CallContext) -> str | None:

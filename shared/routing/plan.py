@@ -9,7 +9,7 @@ from shared.errors import FailureKind
 from shared.limits.limiter import Scope
 from shared.providers.target import Target
 from shared.routing.order import Calm, Draw, Facts, Outlook, ordered
-from shared.routing.route import Route, Routes
+from shared.routing.route import Route, Routes, WeightedTarget
 
 CALM = Calm()
 NO_FACTS = Facts()
@@ -36,13 +36,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Steps in order; `redirects` replaces what is left after a failure of that kind.
 
     `configured` is the route's name in the file: a wildcard stands for many routes. `retry_share`
-    is that of its requests which may be tried again.
+    is that of its requests which may be tried again. `redirected` is the kind of failure that had
+    led to these steps, when they are a redirect's.
     """
 
     route: str
     configured: str
     steps: tuple[Step, ...]
     redirects: Mapping[FailureKind, tuple[Step, ...]] = {}
+    redirected: FailureKind | None = None
     total_s: float = 600.0
     retry_share: float = Retry().share
     stream_recovery: StreamRecovery = "off"
@@ -57,17 +59,20 @@ def build_plan(
     *,
     facts: Facts = NO_FACTS,
     outlook: Outlook = CALM,
+    order: Sequence[WeightedTarget] | None = None,
 ) -> Plan:
     """Return the plan: a permutation of the route's targets, then its fallbacks' targets.
 
     `turn` counts the route's requests and decides for round robin. Fallbacks are not recursive
     and a target stands in the plan once, where it comes first. Those that are not fit now come last
-    of all: they are tried when nothing else is left.
+    of all: they are tried when nothing else is left. `order` is the route's own, drawn before.
     """
-    steps = _steps(route, facts, outlook, draw, turn)
+    if order is None:
+        order = ordered(route, facts, outlook, draw, turn)
+    steps = _steps(route, order)
     for name in route.fallbacks:
         if (fallback := find(name)) is not None:
-            steps += _steps(fallback, facts, outlook, draw, turn)
+            steps += _steps(fallback, ordered(fallback, facts, outlook, draw, turn))
     redirects = {
         kind: _fit_first(
             _first_of_each(
@@ -75,7 +80,7 @@ def build_plan(
                     step
                     for name in names
                     if (other := find(name)) is not None
-                    for step in _steps(other, facts, outlook, draw, turn)
+                    for step in _steps(other, ordered(other, facts, outlook, draw, turn))
                 ]
             ),
             outlook,
@@ -99,16 +104,20 @@ def fixed_plans(routes: Routes) -> dict[str, Plan]:
 
     Most routes have one; building it for every call would cost more than looking it up.
     """
-    plans = {}
-    for name, route in routes.by_name.items():
-        others = [
-            *route.fallbacks,
-            *(name for names in route.on_failure.values() for name in names),
-        ]
-        reached = [route, *(found for other in others if (found := routes.find(other)))]
-        if all(_is_fixed(one) for one in reached):
-            plans[name] = build_plan(route, routes.find, _never)
-    return plans
+    return {
+        name: build_plan(route, routes.find, _never)
+        for name, route in routes.by_name.items()
+        if _is_fixed(route) and follows_order(route, routes)
+    }
+
+
+def follows_order(route: Route, routes: Routes) -> bool:
+    """Return whether the plan of a route is known when the order of its own targets is.
+
+    As long as nothing stands in the way of any target, that is.
+    """
+    others = [*route.fallbacks, *(name for names in route.on_failure.values() for name in names)]
+    return all(_is_fixed(found) for other in others if (found := routes.find(other)))
 
 
 def _is_fixed(route: Route) -> bool:
@@ -122,7 +131,7 @@ def _never() -> float:
     raise AssertionError("a fixed plan was drawn for")
 
 
-def _steps(route: Route, facts: Facts, outlook: Outlook, draw: Draw, turn: int) -> list[Step]:
+def _steps(route: Route, order: Sequence[WeightedTarget]) -> list[Step]:
     return [
         Step(
             route=route.model,
@@ -134,7 +143,7 @@ def _steps(route: Route, facts: Facts, outlook: Outlook, draw: Draw, turn: int) 
             price=choice.price,
             limits=choice.limits,
         )
-        for choice in ordered(route, facts, outlook, draw, turn)
+        for choice in order
     ]
 
 

@@ -2,47 +2,24 @@
 
 import asyncio
 import os
-import socket
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import msgspec
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import chunks
+from tests.bench import chunks, features
 from tests.bench.load import Figures, load, request_bytes
 from tests.bench.machine import cpu_s, memory_mb, pin
+from tests.bench.stack import CONFIG, KEY, gateway, process
 from tests.services import run_redis
 
 REPEATS = 3
 LENGTH_S = 3.0
 LEAST_RATIO = 5.0
 """How much faster the bare upstream must be, so that the figures are the gateway's own."""
-
-KEY = "sk-bench-0123456789abcdef"
-CONFIG = """
-version: 1
-providers:
-  up: {{kind: openai_compatible, base_url: "http://127.0.0.1:{port}/v1", api_key: none}}
-routes:
-  - model: bench
-    targets: [{{provider: up, model: bench-1}}]
-    price: {{input_per_mtok: 1, output_per_mtok: 2}}
-tenants:
-  - id: bench
-    keys: [{{name: bench, key: {key}, limits: {{rpm: 100000000}}}}]
-    limits: {{rpm: 100000000, tpm: 100000000000, concurrency: 10000}}
-    budgets: [{{window: day, limit_usd: 100000}}]
-"""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,77 +30,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     cpu_us: float
     p50_ms: float
     p99_ms: float
-
-
-@contextmanager
-def process(
-    command: list[str], core: int, env: dict[str, str] | None = None
-) -> Iterator[subprocess.Popen[str]]:
-    """Start a process on one core and end it with the block."""
-    with tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=env,
-            preexec_fn=lambda: pin(core),  # noqa: PLW1509 (no threads here yet)
-        )
-        try:
-            yield child
-        finally:
-            child.terminate()
-            child.wait(40)
-            assert child.stdout is not None
-            child.stdout.close()
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def gateway(
-    upstream_port: int, redis_url: str, core: int
-) -> Iterator[tuple[subprocess.Popen[str], int, float]]:
-    """Start `sluiceway api` on SQLite and Redis, with limits and a budget on every call.
-
-    Yields the process, its port and its start time.
-    """
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder, "sluiceway.yaml")
-        config.write_text(CONFIG.format(port=upstream_port, key=KEY))
-        env = os.environ | {
-            "SLUICEWAY_CONFIG": str(config),
-            "SLUICEWAY_DATA_DIR": folder,
-            "SLUICEWAY_SECRET_KEY": "bench-secret-key-0123456789",
-            "SLUICEWAY_PORT": str(port),
-            "SLUICEWAY_REDIS_URL": redis_url,
-        }
-        command = str(Path(sys.executable).parent / "sluiceway")
-        subprocess.run([command, "migrate"], env=env, check=True, capture_output=True)
-        started_s = time.perf_counter()
-        with process([command, "api"], core, env) as child:
-            wait_ready(port, child)
-            yield child, port, time.perf_counter() - started_s
-
-
-def wait_ready(port: int, child: subprocess.Popen[str]) -> None:
-    """Return once `/readyz` answers 200."""
-    for _ in range(200):
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
-                return
-        except OSError:
-            if child.poll() is not None:
-                sys.exit("the gateway did not start")
-            time.sleep(0.05)
-    sys.exit("the gateway did not become ready in 10 s")
 
 
 def measured(name: str, pid: int, port: int, *, connections: int, stream: bool) -> Row:
@@ -160,7 +66,11 @@ def main() -> int:
         direct_port = int(upstream.stdout.readline())
         with (
             run_redis() as redis,
-            gateway(direct_port, redis.url, cores[0]) as (child, port, start_s),
+            gateway(CONFIG.format(port=direct_port, key=KEY), redis.url, cores[0]) as (
+                child,
+                port,
+                start_s,
+            ),
         ):
             idle_mb = memory_mb(child.pid)
             measured("warm-up", child.pid, port, connections=16, stream=False)
@@ -174,7 +84,8 @@ def main() -> int:
                     label = f"{name}, {kind}, c={connections}"
                     rows.append(measured(label, pid, at, connections=connections, stream=stream))
             busy_mb = memory_mb(child.pid)
-    judged = report(rows, start_s, idle_mb, busy_mb)
+            judged = report(rows, start_s, idle_mb, busy_mb)
+        judged = features.main(direct_port, cores[0]) or judged
     return chunks.main() or judged
 
 

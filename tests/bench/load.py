@@ -1,7 +1,9 @@
 """A closed-loop load generator: N connections, each sends when its last answer is whole."""
 
 import asyncio
+import itertools
 import time
+from collections.abc import Iterator
 
 import msgspec
 
@@ -31,9 +33,10 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
 
 
-def request_bytes(path: str, key: str, *, stream: bool) -> bytes:
+def request_bytes(path: str, key: str, *, stream: bool, seed: int | None = None) -> bytes:
     """Return one request of about 1 KB."""
-    body = msgspec.json.encode(_BODY | ({"stream": True} if stream else {}))
+    more = {"stream": True} if stream else {} if seed is None else {"seed": seed}
+    body = msgspec.json.encode(_BODY | more)
     head = (
         f"POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {key}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -41,14 +44,20 @@ def request_bytes(path: str, key: str, *, stream: bool) -> bytes:
     return head.encode() + body
 
 
+def seeded_requests(path: str, key: str) -> Iterator[bytes]:
+    """Yield requests of about 1 KB without end, each with a seed of its own: no two are alike."""
+    for seed in itertools.count(1_000_000):
+        yield request_bytes(path, key, stream=False, seed=seed)
+
+
 class Caller(asyncio.Protocol):
     """One connection of the generator."""
 
-    def __init__(self, request: bytes, ends_s: float, *, stream: bool) -> None:
+    def __init__(self, requests: Iterator[bytes], ends_s: float, *, stream: bool) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.latencies_s: list[float] = []
         self.calls = self.events = self.errors = 0
-        self._request = request
+        self._requests = requests
         self._ends_s = ends_s
         self._stream = stream
         self._data = b""
@@ -73,7 +82,7 @@ class Caller(asyncio.Protocol):
             self._transport.close()
             return
         self._first = True
-        self._transport.write(self._request)
+        self._transport.write(next(self._requests))
 
     def data_received(self, data: bytes) -> None:
         if self._stream:
@@ -112,15 +121,22 @@ class Caller(asyncio.Protocol):
 
 
 async def load(
-    port: int, request: bytes, *, connections: int, length_s: float, stream: bool
+    port: int,
+    requests: bytes | Iterator[bytes],
+    *,
+    connections: int,
+    length_s: float,
+    stream: bool,
 ) -> Figures:
-    """Run for `length_s` seconds and return what was seen."""
+    """Run for `length_s` seconds and return what was seen. One request is sent again and again."""
+    if isinstance(requests, bytes):
+        requests = itertools.repeat(requests)
     loop = asyncio.get_running_loop()
     started_s = time.perf_counter()
     callers = [
         (
             await loop.create_connection(
-                lambda: Caller(request, started_s + length_s, stream=stream), "127.0.0.1", port
+                lambda: Caller(requests, started_s + length_s, stream=stream), "127.0.0.1", port
             )
         )[1]
         for _ in range(connections)

@@ -83,3 +83,10 @@ async def test_who_is_fit_is_asked_whatever_else_fails():
     for _ in range(100):
         lame.clock.advance(0.01)  # its breaker forgets at once
         assert ["bad-0", "good"] == await asked(lame)
+
+
+async def test_a_route_may_do_without_breakers():
+    """Its failing target is asked like any other, and what it says of the time to come is lost."""
+    plain = gate("retry: {max_attempts: 1}, breaker: {enabled: false}", "{status: 401}")
+    for _ in range(10):
+        assert ["bad-0", "good"] == await asked(plain)
