@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run setup test check fmt bench docs fuzz lock
+.PHONY: help run setup test check fmt bench docs chaos fuzz lock
 
 # 3.11 and 3.12 first: the wheel with the Redis server that `make run` starts exists for these two.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3 python; do \
@@ -18,6 +18,7 @@ help:
 	@echo "make fmt     format, and fix what can be fixed"
 	@echo "make bench   measure speed against the bare upstream"
 	@echo "make docs    write the pages that are made from the tests"
+	@echo "make chaos   kill, hold up and wipe real processes under 1000 jobs (JOBS=, KILLS=, SEED=)"
 	@echo "make fuzz    throw ten minutes of made-up requests at the API, from its own schema"
 	@echo "make setup   only create .venv, with everything for development"
 	@echo "make lock    resolve the lock files again (UPGRADE=1: to newer releases)"
@@ -53,6 +54,12 @@ bench: .venv/.installed-dev
 
 docs: .venv/.installed-dev
 	@$(BIN)/python -m tests.layout.conformance
+
+# With the printed seed the same things go wrong in the same order, if not at the same instant.
+chaos: .venv/.installed-dev
+	@SLUICEWAY_CHAOS_EXAMPLES=300 SLUICEWAY_CHAOS_FULL=1 SLUICEWAY_CHAOS_JOBS=$(or $(JOBS),1000) \
+		SLUICEWAY_CHAOS_KILLS=$(or $(KILLS),20) SLUICEWAY_CHAOS_SEED=$(or $(SEED),0) \
+		$(BIN)/pytest tests/chaos -q -s --timeout 0
 
 fuzz: .venv/.installed-dev
 	@SLUICEWAY_FUZZ_S=600 $(BIN)/pytest tests/edge/api/test_schema_fuzz.py -q --timeout 900

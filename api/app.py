@@ -30,8 +30,29 @@ from api.cors import Cors
 from api.edge import Edge
 from api.errors import ANTHROPIC, answer_of
 from api.front import BROKEN, Front
-from api.handlers import admin, cache, docs, jobs, models, ops, responses, usage
+from api.handlers import (
+    admin,
+    batches,
+    budget,
+    budgets,
+    cache,
+    deliveries,
+    docs,
+    files,
+    job_events,
+    jobs,
+    ledger,
+    models,
+    operating,
+    ops,
+    responses,
+    uploads,
+    usage,
+    webhooks,
+)
+from api.handlers.subscribers import subscriber_of
 from api.inference import inference_app
+from api.named import named
 from api.openapi import Unserved
 from api.request_id import REQUEST_ID, identified
 from shared.errors import (
@@ -52,6 +73,28 @@ log = get_logger("api")
 
 MAX_SHOWN = 200
 """How much of a path an error repeats."""
+
+
+_HANDLERS = (
+    *models.HANDLERS,
+    *jobs.HANDLERS,
+    *job_events.HANDLERS,
+    *files.HANDLERS,
+    *uploads.HANDLERS,
+    *batches.HANDLERS,
+    *responses.HANDLERS,
+    *webhooks.HANDLERS,
+    *deliveries.HANDLERS,
+    *budget.HANDLERS,
+    *usage.HANDLERS,
+    *ops.HANDLERS,
+    *admin.HANDLERS,
+    *operating.HANDLERS,
+    *budgets.HANDLERS,
+    *ledger.HANDLERS,
+    *cache.HANDLERS,
+    *docs.HANDLERS,
+)
 
 
 class App(Litestar):
@@ -82,22 +125,14 @@ def create_app(edge: Edge) -> App:
         route_handlers=[
             Router(
                 path="/",
-                route_handlers=[
-                    *models.HANDLERS,
-                    *jobs.HANDLERS,
-                    *responses.HANDLERS,
-                    *usage.HANDLERS,
-                    *ops.HANDLERS,
-                    *admin.HANDLERS,
-                    *cache.HANDLERS,
-                    *docs.HANDLERS,
-                ],
-                middleware=[identified(edge)],
+                route_handlers=_HANDLERS,
+                middleware=[identified(edge), named(edge)],
             ),
         ],
         dependencies={
             "edge": Provide(lambda: edge, sync_to_thread=False),
             "principal": Provide(principal_of),
+            "subscriber": Provide(subscriber_of),
         },
         exception_handlers={
             GatewayError: _on_gateway_error,

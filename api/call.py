@@ -14,6 +14,11 @@ DEFAULT_TIMEOUT_S = 3600.0
 MAX_WAIT_S = 60
 MAX_TAGS = 16
 
+FORWARDED: Mapping[str, tuple[bytes, ...]] = {
+    "anthropic": (b"anthropic-version", b"anthropic-beta"),
+}
+"""Headers that go on to the vendor whose dialect the call is in, by dialect."""
+
 _request_id = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
 # An open quote runs to the end: a pattern that cannot fail takes time in proportion to the text.
 _quoted = r'"(?:[^"\\]|\\.?)*"?'
@@ -134,6 +139,15 @@ def tags(headers: Mapping[bytes, bytes]) -> dict[str, str]:
 def dialect_of(headers: Mapping[bytes, bytes]) -> str:
     """Return the dialect of a call on a path that all dialects share: Anthropic's SDKs say so."""
     return "anthropic" if b"anthropic-version" in headers else "openai"
+
+
+def forwarded(headers: Mapping[bytes, bytes], dialect: str) -> dict[str, str]:
+    """Return the headers that the dialect's own vendor is to be sent, in lower case."""
+    return {
+        name.decode(): headers[name].decode("latin-1")
+        for name in FORWARDED.get(dialect, ())
+        if name in headers
+    }
 
 
 def text_header(headers: Mapping[bytes, bytes], name: bytes) -> str | None:

@@ -26,6 +26,9 @@ class Connection(Protocol):
     def unwatch(self) -> None:
         """Forget what `watch` was given."""
 
+    def take_time(self) -> None:
+        """Leave it to whoever reads the body how long it may take."""
+
     @property
     def received(self) -> bool:
         """Whether the request has arrived whole."""

@@ -22,9 +22,18 @@ BODYLESS = frozenset({204, 304})
 
 
 class Cycle(RequestResponseCycle):
-    """As uvicorn's; `lost` is to be called when the connection is."""
+    """As uvicorn's; `lost` is to be called when the connection is.
 
-    def __init__(self, connection: HttpToolsProtocol, *, keep_alive: bool) -> None:
+    `wait_for_body` lifts the connection's own limit on how long the body may take.
+    """
+
+    def __init__(
+        self,
+        connection: HttpToolsProtocol,
+        *,
+        keep_alive: bool,
+        wait_for_body: Callable[[], None],
+    ) -> None:
         super().__init__(
             scope=connection.scope,
             transport=connection.transport,
@@ -41,6 +50,7 @@ class Cycle(RequestResponseCycle):
         self._head = b""
         self._flush: asyncio.Handle | None = None
         self._gone: Callable[[], None] | None = None
+        self._wait_for_body = wait_for_body
         self._is_head = self.scope["method"] == "HEAD"
         self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
 
@@ -50,6 +60,11 @@ class Cycle(RequestResponseCycle):
     def received(self) -> bool:
         """Whether the request has arrived whole."""
         return not self.more_body
+
+    def take_time(self) -> None:
+        """Leave it to whoever reads the body how long it may take."""
+        if self.more_body:
+            self._wait_for_body()
 
     def watch(self, gone: Callable[[], None]) -> None:
         """Have `gone` called when the connection is lost, at once if it is."""

@@ -3,14 +3,17 @@
 from api.access import AccessLog
 from api.async_calls import AsyncCalls
 from api.auth import KeyTable
+from api.background import Background
 from api.closing import Closing
+from api.idempotency import Idempotency
 from api.responses import Responses
 from api.shedding import Door, room_for_calls
 from shared.clock import Clock
 from shared.gateway.service import Gateway
 from shared.ids import IdMaker
 from shared.ledger.books import Books
-from shared.ledger.holds import Holds
+from shared.ledger.budgets import BudgetTable
+from shared.ledger.holds import ProcessHolds
 from shared.runtime import Runtime
 from shared.telemetry.bodies import BodyLog
 from shared.telemetry.configured import configured_secrets
@@ -20,7 +23,7 @@ class Edge:
     """The parts of an API process, and what it has in flight."""
 
     def __init__(
-        self, runtime: Runtime, keys: KeyTable, books: Books, holds: Holds, access: AccessLog
+        self, runtime: Runtime, keys: KeyTable, books: Books, holds: ProcessHolds, access: AccessLog
     ) -> None:
         secrets = configured_secrets(runtime.config, runtime.settings)
         self.bodies = BodyLog(runtime.config.logging, secrets)
@@ -28,6 +31,7 @@ class Edge:
         self.keys = keys
         self.books = books
         self.holds = holds
+        self.budgets = BudgetTable(runtime.config)
         self.access = access
         self.clock: Clock = runtime.clock
         self.ids: IdMaker = runtime.ids
@@ -36,6 +40,8 @@ class Edge:
         self.closing = Closing()
         self.async_calls = AsyncCalls(runtime, self.closing)
         self.responses = Responses(runtime.store, runtime.clock, most_bytes=self.max_body_bytes)
+        self.background = Background(runtime, self.async_calls, self.closing)
+        self.idempotency = Idempotency(runtime.store, runtime.clock, runtime.ids, runtime.sealer)
         self.door = Door(runtime.config.server, runtime.lag, room_for_calls())
         self.caches = runtime.config.cache.enabled
         self.running = 0

@@ -9,6 +9,7 @@ from shared.errors import (
     BudgetExceeded,
     ChainFailed,
     GatewayError,
+    IdempotencyInProgress,
     MethodNotAllowed,
     Overloaded,
     QueueFull,
@@ -56,6 +57,7 @@ MAX_RETRY_AFTER_S = 120
 """OpenAI's SDK gives up at once on a longer hint (openai 3.52, MAX_RETRY_AFTER_DELAY)."""
 
 STORE_RETRY_S = 2
+IN_PROGRESS_RETRY_S = 1
 
 ANTHROPIC = "anthropic"
 
@@ -110,6 +112,8 @@ def headers_of(error: GatewayError) -> dict[str, str]:
         wait_s = error.retry_after_s
     elif isinstance(error, StoreUnavailable):
         wait_s = STORE_RETRY_S
+    elif isinstance(error, IdempotencyInProgress):
+        wait_s = IN_PROGRESS_RETRY_S
     if wait_s is not None:
         headers["retry-after"] = str(min(MAX_RETRY_AFTER_S, max(1, math.ceil(wait_s))))
     if isinstance(error, BudgetExceeded) or error.code in _FINAL:

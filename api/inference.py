@@ -12,15 +12,21 @@ from api.asgi import EVENTS, JSON, NO_STORE, NOSNIFF, Sender, send_end, send_who
 from api.connection import CallerGone
 from api.edge import Edge
 from api.errors import answer_of
-from api.inference_call import CALLS, Call, FormCall, Headers
+from api.feed import EventStream
+from api.idempotency import HEADER as IDEMPOTENCY_KEY
+from api.idempotency import REPLAYED, headers_again
+from api.inference_call import CALLS, Call, FormCall, Headers, ResponsesCall
 from shared.errors import ChainFailed, GatewayError, OwnFault
 from shared.gateway.answer import Answer, CacheTold, ServedStream
 from shared.gateway.failure import kept
 from shared.gateway.parse import ENDPOINTS
 from shared.identity import Principal
+from shared.jobs.background import Basis
 from shared.ledger.cost import usd_text
 from shared.ledger.estimate import counted_tokens
 from shared.providers.request import InferenceRequest
+from shared.store.idempotency import Earlier
+from shared.store.records import JobRow
 from shared.telemetry.bodies import StreamCopy
 from shared.telemetry.context import bound
 from shared.telemetry.log import get_logger
@@ -43,7 +49,6 @@ def inference_app(endpoint: str, edge: Edge) -> Callable[[Scope, Receive, Send],
     """Return the ASGI app of one inference path."""
     path = ENDPOINTS[endpoint]
     new_call = FormCall if path.form else CALLS.get(path.dialect, Call)
-    serve_whole = _serve_count if path.counts else _serve_whole
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         call = new_call(edge, endpoint, cast("HTTPScope", scope), receive)
@@ -52,12 +57,10 @@ def inference_app(endpoint: str, edge: Edge) -> Callable[[Scope, Receive, Send],
             try:
                 call.check_room()
                 principal, request = await call.read()
-                if call.preference.respond_async and path.later and not path.counts:
-                    await _serve_later(call, send, principal, request)
-                elif request.stream:
-                    await _serve_stream(call, send, principal, request)
+                if call.fingerprint is None:
+                    await _serve(call, send, principal, request)
                 else:
-                    await serve_whole(call, send, principal, request)
+                    await _serve_once(call, send, principal, request, call.fingerprint)
             except CallerGone:
                 call.served(499, "cancelled")
             except GatewayError as error:
@@ -75,6 +78,58 @@ def inference_app(endpoint: str, edge: Edge) -> Callable[[Scope, Receive, Send],
     return app
 
 
+async def _serve(call: Call, send: Send, principal: Principal, request: InferenceRequest) -> None:
+    path = ENDPOINTS[call.endpoint]
+    if path.counts:
+        await _serve_count(call, send, principal, request)
+    elif call.preference.respond_async and path.later:
+        await _serve_later(call, send, principal, request)
+    elif isinstance(call, ResponsesCall) and call.basis is not None:
+        await _serve_background(call, send, principal, request, call.basis)
+    elif request.stream:
+        await _serve_stream(call, send, principal, request)
+    else:
+        await _serve_whole(call, send, principal, request)
+
+
+async def _serve_once(
+    call: Call, send: Send, principal: Principal, request: InferenceRequest, fingerprint: str
+) -> None:
+    """Serve a call that its caller has named, or answer as it was answered before."""
+    begun = await call.edge.idempotency.begin(
+        principal.tenant_id,
+        f"POST {call.endpoint}",
+        call.headers[IDEMPOTENCY_KEY],
+        fingerprint,
+        send,
+    )
+    if isinstance(begun, Earlier):
+        await _serve_again(call, send, principal, begun)
+        return
+    async with begun:
+        call.once = begun
+        try:
+            await _serve(call, begun, principal, request)
+        except ChainFailed as failure:
+            if call.sent or kept(failure) is None:
+                raise
+            begun.keep_refusal()
+            await _refuse(call, begun, failure)
+
+
+async def _serve_again(call: Call, send: Send, principal: Principal, earlier: Earlier) -> None:
+    """Answer a named call as it was answered before, or show what it has become."""
+    async_calls = call.edge.async_calls
+    if earlier.body is None and earlier.job_id is not None:
+        row = await async_calls.row(principal.tenant_id, earlier.job_id)
+        if row.response_id is not None:
+            await _show_background(call, send, row, [REPLAYED])
+            return
+    status, body, kept_headers = await async_calls.again(principal.tenant_id, earlier)
+    kind, headers = headers_again(kept_headers)
+    await _send(call, send, status, body, [*call.identity(), *headers], kind)
+
+
 async def _serve_later(
     call: Call, send: Send, principal: Principal, request: InferenceRequest
 ) -> None:
@@ -82,6 +137,29 @@ async def _serve_later(
         principal, request, call.headers, call.books_id, call.preference, call.receive
     )
     await _send(call, send, status, body, [*call.identity(), *headers])
+
+
+async def _serve_background(
+    call: Call, send: Send, principal: Principal, request: InferenceRequest, basis: Basis
+) -> None:
+    """Accept a response that outlives this call; what is streamed of it comes from storage."""
+    row = await call.edge.background.accept(principal, request, basis, call.headers, call.books_id)
+    await _show_background(call, send, row, [])
+
+
+async def _show_background(call: Call, send: Send, row: JobRow, more: Headers) -> None:
+    background = call.edge.background
+    headers = [*call.identity(), (b"x-sluiceway-job", row.id.encode()), *more]
+    if not row.streamed:
+        body = await background.read(row.tenant_id, row.response_id or "")
+        await _send(call, send, 200, body, headers)
+        return
+    if call.once is not None:
+        call.once.drop()  # it comes from storage the next time, too
+    call.sent = True
+    shown = {name.decode(): value.decode() for name, value in headers}
+    await EventStream(background.events(row), shown)(call.scope, call.receive, send)
+    call.served(200, None)
 
 
 async def _serve_whole(
@@ -165,6 +243,8 @@ async def _send_pieces(
                 copy.add(piece)
     except GatewayError as error:
         log.warning("stream.interrupted", code=error.code, reason=error.message)
+        if call.once is not None:
+            call.once.drop()
         event = call.event_of(error)
         await send({"type": "http.response.body", "body": event, "more_body": True})
         return error.code
@@ -201,6 +281,8 @@ async def _refuse(call: Call, send: Send, error: GatewayError) -> None:
     """Answer with the error, or end the stream with it when the head has gone out."""
     status, body, extra = answer_of(error, call.dialect, call.request_id)
     headers = [(name.encode(), value.encode()) for name, value in extra.items()]
+    if error.spent_nanousd:
+        headers.append((b"x-sluiceway-cost-usd", usd_text(error.spent_nanousd).encode()))
     if call.sent:
         event = call.event_of(error)
         await send({"type": "http.response.body", "body": event, "more_body": False})
@@ -231,6 +313,8 @@ def _headers_of(call: Call, answer: Answer) -> Headers:
         headers += call.rates(answer.standing)
     if answer.cost_nanousd is not None:
         headers.append((b"x-sluiceway-cost-usd", usd_text(answer.cost_nanousd).encode()))
+    if answer.cost_doubt is not None:
+        headers.append((b"x-sluiceway-cost", answer.cost_doubt.encode()))
     if answer.dropped:
         headers.append(_dropped(answer.dropped))
     if answer.cache is not None:
@@ -248,6 +332,8 @@ def _stream_headers_of(call: Call, stream: ServedStream) -> Headers:
     ]
     if stream.standing is not None:
         headers += call.rates(stream.standing)
+    if stream.cost_doubt is not None:
+        headers.append((b"x-sluiceway-cost", stream.cost_doubt.encode()))
     if stream.dropped:
         headers.append(_dropped(stream.dropped))
     if stream.cache is not None:

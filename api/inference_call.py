@@ -17,6 +17,7 @@ from api.call import (
     DEFAULT_TIMEOUT_S,
     NO_PREFERENCE,
     books_id,
+    forwarded,
     preference,
     request_id_of,
     tags,
@@ -26,7 +27,9 @@ from api.call import (
 from api.connection import connection_of, while_connected
 from api.edge import Edge
 from api.errors import event_of
-from api.responses import Keeping, broken
+from api.idempotency import HEADER as IDEMPOTENCY_KEY
+from api.idempotency import Once, fingerprint_of
+from api.responses import Keeping, broken, runs_in_background
 from shared.cache.control import CacheControl, read_control
 from shared.clock import Deadline
 from shared.errors import (
@@ -37,9 +40,11 @@ from shared.errors import (
     StreamInterrupted,
 )
 from shared.gateway.answer import CallContext
+from shared.gateway.failure import failure_of
 from shared.gateway.forms import parse_form
 from shared.gateway.parse import parse_request
 from shared.identity import Principal
+from shared.jobs.background import Basis
 from shared.limits.headers import anthropic_rate_headers, rate_headers
 from shared.limits.limiter import Standing
 from shared.providers.dialects.passed import FORM
@@ -53,7 +58,8 @@ class Call:
     """One inference call on its way through the edge.
 
     `keep_alive` is what a caller is sent who waits long for the next piece of a stream.
-    `finishes`: its whole answers pass through `finished`.
+    `finishes`: its whole answers pass through `finished`. `fingerprint` is that of its body where
+    its caller has named it, `once` what keeps its answer then.
     """
 
     dialect = "openai"
@@ -69,6 +75,7 @@ class Call:
         self.method = scope["method"]
         # Azure's SDK names the model in the path.
         self._deployment: str | None = scope.get("deployment")  # type: ignore[assignment]
+        self.scope = scope
         self.receive = receive
         self.connection = connection_of(scope)
         self.started_s = edge.clock.monotonic()
@@ -80,6 +87,8 @@ class Call:
         self.overhead_ms: float | None = None
         self.cached: str | None = None
         self.sent = False
+        self.fingerprint: str | None = None
+        self.once: Once | None = None
 
     def check_room(self) -> None:
         """Return if the process takes a call of this priority now.
@@ -103,6 +112,8 @@ class Call:
         if self._deployment is not None:
             raw = with_model(raw, self._deployment)
         self.raw = raw
+        if IDEMPOTENCY_KEY in self.headers:
+            self.fingerprint = fingerprint_of(raw, self.headers.get(b"content-type", b""))
         request = self.parsed(raw)
         self.model = request.head.model
         return principal, request
@@ -225,13 +236,9 @@ class MessagesCall(Call):
     @override
     def parsed(self, raw: bytes) -> InferenceRequest:
         """Return the request, with what Anthropic itself would have to be told of its head."""
-        forwarded = {
-            name.decode(): self.headers[name].decode("latin-1")
-            for name in FORWARDED
-            if name in self.headers
-        }
         request = parse_request(self.endpoint, raw)
-        return msgspec.structs.replace(request, headers=forwarded) if forwarded else request
+        told = forwarded(self.headers, request.dialect)
+        return msgspec.structs.replace(request, headers=told) if told else request
 
     @override
     def identity(self) -> Headers:
@@ -251,6 +258,7 @@ class ResponsesCall(Call):
     dialect = "openai_responses"
     finishes = True
     keeping: Keeping | None = None
+    basis: Basis | None = None
 
     @override
     async def read(self) -> tuple[Principal, InferenceRequest]:
@@ -259,6 +267,9 @@ class ResponsesCall(Call):
         responses, tenant_id = self.edge.responses, principal.tenant_id
         if self.preference.respond_async:
             return principal, await responses.for_later(tenant_id, request)
+        if runs_in_background(request):
+            request, self.basis = await responses.in_background(tenant_id, request)
+            return principal, request
         request, self.keeping = await responses.begin(tenant_id, request)
         return principal, request
 
@@ -275,7 +286,7 @@ class ResponsesCall(Call):
     @override
     def event_of(self, error: GatewayError) -> bytes:
         """Return the error with the number that is its turn."""
-        return broken(error, 0 if self.keeping is None else self.keeping.events)
+        return broken(failure_of(error), 0 if self.keeping is None else self.keeping.events)
 
 
 class FormCall(Call):
@@ -300,9 +311,6 @@ class FormCall(Call):
     def _content_type(self) -> str:
         return self.headers.get(b"content-type", b"").decode("latin-1")
 
-
-FORWARDED = (b"anthropic-version", b"anthropic-beta")
-"""Headers that go on to Anthropic itself."""
 
 CALLS: Mapping[str, type[Call]] = {
     "anthropic": MessagesCall,

@@ -22,6 +22,7 @@ from api.server import Ending, Server
 from api.tls import refuse_bad_certificate
 from shared.errors import StoreUnavailable
 from shared.gateway.probes import Prober
+from shared.ledger.books import NoBooks
 from shared.ledger.holds import ProcessHolds, open_holds
 from shared.ledger.keeper import Keeper, SpoolBooks
 from shared.ledger.spool import Spool
@@ -56,14 +57,15 @@ async def open_edge(runtime: Runtime) -> AsyncIterator[Edge]:
 async def _opened(runtime: Runtime, holds: ProcessHolds) -> AsyncIterator[Edge]:
     settings = runtime.settings
     spool = Spool(runtime.spool_dir, runtime.owner)
-    keeper = Keeper(spool, runtime.store, runtime.clock, holds)
+    runtime.watch.holding = holds
+    keeper = Keeper(spool, runtime.store, runtime.clock, holds, runtime.watch)
     master = None if settings.master_key is None else settings.master_key.reveal()
     keys = KeyTable(
         runtime.config, settings.secret_key.reveal(), master, runtime.store, runtime.clock
     )
     logging = runtime.config.logging
     access = AccessLog(runtime.clock, write=logging.requests, sample_rate=logging.sample_rate)
-    books = SpoolBooks(spool)
+    books = SpoolBooks(spool) if runtime.config.ledger.enabled else NoBooks()
     prober = Prober(runtime.gateway.kit, books, random.random)  # noqa: TID251 (hands it out)
     tasks = [
         asyncio.create_task(background)

@@ -9,6 +9,7 @@ from litestar.routes import BaseRoute
 from litestar.types import ControllerRouterHandler
 from typing_extensions import override
 
+from api import openapi_batches, openapi_files, openapi_usage
 from api.asgi import JSON
 from api.call import DEFAULT_TIMEOUT_S
 from api.openapi_schemas import (
@@ -23,6 +24,10 @@ from api.openapi_schemas import (
     RESPONSE,
     content,
 )
+from api.openapi_webhooks import QUERY as WEBHOOK_QUERY
+from api.openapi_webhooks import REQUESTS as WEBHOOK_REQUESTS
+from api.openapi_webhooks import RESULTS as WEBHOOK_RESULTS
+from api.openapi_webhooks import STATUSES as WEBHOOK_STATUSES
 from shared.gateway.parse import ENDPOINTS
 from shared.providers.dialects.passed import FORM
 
@@ -41,37 +46,72 @@ _VENDORS = {"anthropic": "Anthropic"}
 
 _KEYED = ("400", "401", "403", "503")
 """What every path under /v1 may answer."""
+_NAMED = ("409", "413", "422")
+"""What every POST among them may answer to an Idempotency-Key."""
 _CALL = (*_KEYED, "404", "409", "413", "422", "429", "502", "504")
 
 _STATUSES: Mapping[str, tuple[str, ...]] = {
+    **openapi_batches.STATUSES,
+    **openapi_files.STATUSES,
+    **openapi_usage.STATUSES,
     "get_model": ("404",),
     "create_job": ("404", "413", "429"),
     "get_job": ("404",),
     "get_job_result": (*_CALL, "500"),
     "cancel_job": ("404",),
     "delete_job": ("404", "409"),
+    "follow_job": ("404",),
     "get_response": ("404",),
     "delete_response": ("404",),
     "list_input_items": ("404",),
     "cancel_response": ("404",),
     "list_providers": ("401", "403"),
     "list_routes": ("401", "403"),
+    **dict.fromkeys(
+        ("list_all_jobs", "pause_queue", "resume_queue"), ("400", "401", "403", "413", "503")
+    ),
+    **dict.fromkeys(("show_queue", "list_workers"), ("401", "403", "503")),
+    **dict.fromkeys(
+        ("show_job", "cancel_any_job", "drain_worker", "resume_worker"),
+        ("401", "403", "404", "503"),
+    ),
+    "retry_job": ("401", "403", "404", "409", "503"),
     "forget_answers": ("401", "403", "503"),
     "explain_route": ("400", "401", "403", "404"),
+    **WEBHOOK_STATUSES,
 }
 
+_REQUESTS: Mapping[str, dict[str, Any]] = {
+    "create_job": NEW_JOB,
+    **openapi_batches.REQUESTS,
+    **openapi_files.REQUESTS,
+    **WEBHOOK_REQUESTS,
+}
+"""The bodies that handlers read by themselves."""
+
 _RESULTS: Mapping[tuple[str, str], dict[str, Any]] = {
+    **openapi_batches.RESULTS,
+    **openapi_files.RESULTS,
+    **openapi_usage.RESULTS,
     ("create_job", "202"): content({"$ref": "#/components/schemas/Job"}),
     ("list_jobs", "200"): content(JOBS),
     ("get_job", "200"): content({"$ref": "#/components/schemas/Job"}),
     ("get_job_result", "200"): content({}),
     ("get_job_result", "202"): content({"$ref": "#/components/schemas/Job"}),
     ("cancel_job", "200"): content({"$ref": "#/components/schemas/Job"}),
-    ("get_response", "200"): content(RESPONSE),
+    ("follow_job", "200"): content({"type": "string"}, "text/event-stream"),
+    ("follow_job", "204"): {"description": "All has been told."},
+    ("get_response", "200"): {
+        "content": {
+            "application/json": {"schema": RESPONSE},
+            "text/event-stream": {"schema": {"type": "string"}},
+        }
+    },
     ("list_input_items", "200"): content(ITEMS),
     ("cancel_response", "200"): content(RESPONSE),
     ("readyz", "503"): content({"type": "object"}),
     ("metrics", "200"): content({"type": "string"}, "text/plain"),
+    **{(name, "200"): content(schema) for name, schema in WEBHOOK_RESULTS.items()},
 }
 """Answers that are made of bytes, of which their handlers' types say nothing."""
 
@@ -107,14 +147,19 @@ def _completed(path: str, item: dict[str, Any]) -> dict[str, Any]:
     """Return a path's operations with what they answer, and the key they want."""
     keyed = path.startswith("/v1/")
     return {
-        method: _answering(operation, keyed=keyed) | ({"security": [{"key": []}]} if keyed else {})
+        method: _answering(operation, keyed=keyed, named=keyed and method == "post")
+        | ({"security": [{"key": []}]} if keyed else {})
         for method, operation in item.items()
     }
 
 
-def _answering(operation: dict[str, Any], *, keyed: bool) -> dict[str, Any]:
+def _answering(operation: dict[str, Any], *, keyed: bool, named: bool) -> dict[str, Any]:
     own_id = operation["operationId"]
-    statuses = (*(_KEYED if keyed else ()), *_STATUSES.get(own_id, ()))
+    statuses = (
+        *(_KEYED if keyed else ()),
+        *(_NAMED if named else ()),
+        *_STATUSES.get(own_id, ()),
+    )
     responses = {
         status: response
         for status, response in operation["responses"].items()
@@ -125,13 +170,18 @@ def _answering(operation: dict[str, Any], *, keyed: bool) -> dict[str, Any]:
         if of == own_id:
             known = responses.get(status, {"description": "See `GET /v1/jobs/{id}`."})
             responses[status] = known | body
+    queries = {**QUERY, **openapi_batches.QUERY, **openapi_files.QUERY, **openapi_usage.QUERY}
+    queries |= WEBHOOK_QUERY
     parameters = [
-        parameter | {"schema": QUERY.get((own_id, parameter["name"]), parameter["schema"])}
+        parameter | {"schema": queries.get((own_id, parameter["name"]), parameter["schema"])}
         for parameter in operation.get("parameters", [])
     ]
+    if named:
+        parameters.append(_IDEMPOTENT)
     completed = operation | {"responses": responses, "parameters": parameters}
-    if own_id == "create_job":
-        completed["requestBody"] = {"required": True, **content(NEW_JOB)}
+    if own_id in _REQUESTS:
+        kind = FORM if own_id in openapi_files.FORMS else JSON.decode()
+        completed["requestBody"] = {"required": True, **content(_REQUESTS[own_id], kind)}
     return completed
 
 
@@ -150,6 +200,7 @@ def _inference(path: str, schema: dict[str, Any]) -> dict[str, Any]:
             _header("Prefer", "`respond-async`, `respond-async, wait=N`: make it a job"),
             _header("X-Sluiceway-Timeout", "seconds for the whole chain", _SECONDS),
             _header("X-Sluiceway-Tags", "`k=v,k=v`", _TAGS),
+            _IDEMPOTENT,
             _header("Cache-Control", "`no-cache`, `no-store`, `max-age=N`, where answers are kept"),
         ],
         "requestBody": {
@@ -193,6 +244,12 @@ def _header(name: str, text: str, schema: dict[str, Any] | None = None) -> dict[
         "description": text,
         "schema": schema or {"type": "string"},
     }
+
+
+_IDEMPOTENT = _header(
+    "Idempotency-Key",
+    "Of 1 to 255 characters: the request is done once, see `reference/idempotency`",
+)
 
 
 def page_of(document: dict[str, Any]) -> str:

@@ -218,6 +218,7 @@ NEW_JOB: Schema = {
             "maxProperties": 16,
             "additionalProperties": {"type": "string"},
         },
+        "on_budget": {"enum": ["fail", "wait", None]},
     },
 }
 
@@ -244,6 +245,9 @@ JOB: Schema = {
         "response": _OBJECT,
         "batch_id": _TEXT,
         "queue_position": {"type": ["integer", "null"]},
+        "estimated_start": {"type": ["integer", "null"]},
+        "waits_for": _TEXT,
+        "on_budget": {"enum": ["fail", "wait"]},
         "request_id": {"type": "string"},
     },
 }
@@ -270,10 +274,9 @@ MOMENT: Schema = {
 QUERY: Mapping[tuple[str, str], Schema] = {
     ("list_jobs", "status"): {"enum": sorted(STATES)},
     ("list_jobs", "after"): {"type": "string"},
+    ("list_jobs", "batch_id"): {"type": "string"},
     ("list_input_items", "after"): {"type": "string"},
     ("get_response", "stream"): {"type": "boolean", "enum": [False]},
-    ("get_usage", "since"): MOMENT,
-    ("get_usage", "until"): MOMENT,
 }
 """Query parameters whose form a type does not tell: operation and name."""
 

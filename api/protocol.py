@@ -170,7 +170,7 @@ class Protocol(HttpToolsProtocol):
         scope["query_string"] = url.query or b""
         before = cast("RequestResponseCycle | None", self.cycle)
         keep_alive = version != "1.0" and parser.should_keep_alive()
-        self.cycle = Cycle(self, keep_alive=keep_alive)
+        self.cycle = Cycle(self, keep_alive=keep_alive, wait_for_body=self._wait)
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)
         else:
@@ -241,6 +241,8 @@ class Protocol(HttpToolsProtocol):
             self.flow.resume_reading()
             if not self._in_message:
                 self._due_in(self.config.timeout_keep_alive)
+            elif self._overdue_at == math.inf:  # refused in the middle of a body that had time
+                self._due_in(self.body_s)
 
     # What the server asks before it ends
 
@@ -258,6 +260,9 @@ class Protocol(HttpToolsProtocol):
 
     def _due_in(self, length_s: float) -> None:
         self._overdue_at = self.loop.time() + length_s
+
+    def _wait(self) -> None:
+        self._overdue_at = math.inf
 
     def _look(self) -> None:
         """Look whether the caller is late, now and whenever it next could be."""

@@ -3,23 +3,22 @@
 The history is written out before the call, so that any provider can go on from any other's words.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from datetime import timedelta
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import msgspec
 
 from api.in_time import in_time
 from shared.clock import Clock
 from shared.errors import (
-    GatewayError,
     InvalidRequest,
     PreviousResponseNotFound,
     RequestTooLarge,
     StoreUnavailable,
     UnsupportedParameter,
 )
-from shared.gateway.failure import failure_of
 from shared.gateway.parse import named
+from shared.jobs.background import KEPT_FOR, Basis
+from shared.jobs.response import is_open
 from shared.providers.dialects.responses_history import (
     dereferenced,
     input_items,
@@ -39,9 +38,6 @@ from shared.store.responses import (
 from shared.telemetry.log import get_logger
 
 log = get_logger("api")
-
-KEPT_FOR = timedelta(days=30)
-"""As long as OpenAI keeps them."""
 
 MOST_REFERRED = 100
 """Responses whose items one request may refer to; of more the rest stay references."""
@@ -84,21 +80,11 @@ class Responses:
         """Return the request with its history written out, and what is to be done at its end.
 
         Raises:
-            UnsupportedParameter: it is to run in the background.
             PreviousResponseNotFound: the tenant has no response of that id.
             RequestTooLarge: what it goes on from is larger than a request may be.
             StoreUnavailable: the database cannot be asked for what it goes on from.
         """
-        asked = _read(request.raw)
-        if names := referred(request.raw):
-            raw = dereferenced(request.raw, await self._answers(tenant_id, names))
-            request = msgspec.structs.replace(request, raw=raw)
-            asked = _read(raw)
-        turns: list[StoredResponse] = []
-        if asked.previous_response_id is not None:
-            turns = await self._turns(tenant_id, asked.previous_response_id)
-            raw = written_out(request.raw, _items(turns))
-            request = msgspec.structs.replace(request, raw=raw, expanded=True)
+        request, asked, turns = await self._prepared(tenant_id, request)
         keeping = Keeping(
             self._store,
             self._clock,
@@ -109,17 +95,60 @@ class Responses:
         )
         return request, keeping
 
+    async def in_background(
+        self, tenant_id: str, request: InferenceRequest
+    ) -> tuple[InferenceRequest, Basis]:
+        """Return a request as a job runs it whose response is kept, and what it goes on from.
+
+        Raises:
+            InvalidRequest: it says that nothing of it is to be stored.
+            GatewayError: as `begin` does.
+        """
+        request, asked, turns = await self._prepared(tenant_id, request)
+        if asked.store is False:
+            raise InvalidRequest("`background` needs `store`: true.", param="store")
+        fields = _decode_fields(request.raw)
+        fields.pop("background")
+        basis = Basis(
+            input=bytes(asked.input),
+            turns=tuple(turn.id for turn in turns),
+            context_bytes=turns[-1].context_bytes if turns else 0,
+        )
+        return msgspec.structs.replace(request, raw=msgspec.json.encode(fields)), basis
+
     async def for_later(self, tenant_id: str, request: InferenceRequest) -> InferenceRequest:
         """Return a request as a job runs it: it needs nothing more, and nothing of it is kept.
 
         Raises:
+            UnsupportedParameter: it is to run in the background.
             GatewayError: as `begin` does.
         """
+        if runs_in_background(request):
+            raise UnsupportedParameter(
+                "`background` makes a response, this makes a job; ask for one of them.",
+                param="background",
+            )
         request, _ = await self.begin(tenant_id, request)
         fields = _decode_fields(request.raw)
         fields.pop("previous_response_id", None)
         fields["store"] = msgspec.Raw(b"false")
         return msgspec.structs.replace(request, raw=msgspec.json.encode(fields), expanded=False)
+
+    async def _prepared(
+        self, tenant_id: str, request: InferenceRequest
+    ) -> "tuple[InferenceRequest, _Asked, list[StoredResponse]]":
+        """Return the request written out, what it says of itself, and the turns before it."""
+        asked = _read(request.raw)
+        if names := referred(request.raw):
+            raw = dereferenced(request.raw, await self._answers(tenant_id, names))
+            request = msgspec.structs.replace(request, raw=raw)
+            asked = _read(raw)
+        turns: list[StoredResponse] = []
+        if asked.previous_response_id is not None:
+            turns = await self._turns(tenant_id, asked.previous_response_id)
+            raw = written_out(request.raw, _items(turns))
+            request = msgspec.structs.replace(request, raw=raw, expanded=True)
+        return request, asked, turns
 
     async def items(self, tenant_id: str, response_id: str) -> "list[dict[str, object]] | None":
         """Return all that led to a response, oldest first; None where there is none."""
@@ -147,6 +176,11 @@ class Responses:
             if last is None:
                 raise PreviousResponseNotFound(
                     f"Previous response with id '{response_id}' not found.",
+                    param="previous_response_id",
+                )
+            if is_open(last.body):
+                raise InvalidRequest(
+                    f"The response '{response_id}' is still being made.",
                     param="previous_response_id",
                 )
             if last.context_bytes > self._most_bytes:
@@ -234,15 +268,23 @@ class Keeping:
         return True
 
 
-def broken(error: GatewayError, number: int) -> bytes:
+def runs_in_background(request: InferenceRequest) -> bool:
+    """Return whether a response is to be made in the background.
+
+    Raises:
+        InvalidRequest: what says so is of the wrong type.
+    """
+    return b'"background"' in request.raw and bool(_read(request.raw).background)
+
+
+def broken(failure: Mapping[str, object], number: int) -> bytes:
     """Return the event that ends a broken stream, the `number`th of it.
 
     What the types want stands flat in it; the SDK raises what stands in `error`.
     """
-    failure = failure_of(error)
-    failure.pop("upstream_status", None)
-    told = {name: failure[name] for name in ("code", "message", "param")}
-    body = {"type": "error", **told, "sequence_number": number, "error": failure}
+    failure = {name: told for name, told in failure.items() if name != "upstream_status"}
+    flat = {name: failure.get(name) for name in ("code", "message", "param")}
+    body = {"type": "error", **flat, "sequence_number": number, "error": failure}
     return b"event: error\ndata: %b\n\n" % msgspec.json.encode(body)
 
 
@@ -266,11 +308,6 @@ def _read(raw: bytes) -> _Asked:
         asked = _decode_asked(raw)
     except msgspec.ValidationError as error:
         raise named(error) from error
-    if asked.background:
-        raise UnsupportedParameter(
-            "`background` is not served; send `Prefer: respond-async` to make it a job.",
-            param="background",
-        )
     if asked.previous_response_id is not None and bytes(asked.conversation) not in {b"", b"null"}:
         raise InvalidRequest(
             "`previous_response_id` and `conversation` exclude each other.",

@@ -12,13 +12,12 @@ import click
 import msgspec
 from typing_extensions import override
 
-from compose.console import FAILED, say, stop
-from shared.config.mistakes import ConfigError
+from compose.console import FAILED, say, stop, table
+from compose.opened import Opened, config_of
 from shared.config.model import Config, Scope
 from shared.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from shared.store.engine import Store
     from shared.store.records import KeyRow
 
 KEY_PREFIX = "sk-sw-"
@@ -42,7 +41,7 @@ class ListedKey(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
-class _Span(click.ParamType[timedelta]):
+class Span(click.ParamType[timedelta]):
     """A length such as 90d."""
 
     name = "length"
@@ -68,9 +67,7 @@ def keys() -> None:
 @click.option("--tenant", required=True, help="Who pays; made when there is no such tenant.")
 @click.option("--name", required=True, help="What the key is for; unique among the tenant's keys.")
 @click.option("--scope", "scopes", multiple=True, type=click.Choice(get_args(Scope)))
-@click.option(
-    "--expires-in", type=_Span(), help="When it ends, such as 90d or 12h. Default: never."
-)
+@click.option("--expires-in", type=Span(), help="When it ends, such as 90d or 12h. Default: never.")
 def create(tenant: str, name: str, scopes: tuple[str, ...], expires_in: timedelta | None) -> None:
     """Make a key and print it, once. Only its hash is kept."""
     if _TENANT.fullmatch(tenant) is None:
@@ -86,7 +83,7 @@ def create(tenant: str, name: str, scopes: tuple[str, ...], expires_in: timedelt
 def list_(tenant: str | None, *, as_json: bool) -> None:
     """List keys of the database and of the config file; never the keys themselves."""
     settings = load_settings(os.environ)
-    found = asyncio.run(_stored(settings, tenant)) + _of_file(_config(settings), tenant)
+    found = asyncio.run(_stored(settings, tenant)) + _of_file(config_of(settings), tenant)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
@@ -123,12 +120,12 @@ async def _create(
     from shared.store.records import KeyRow
     from shared.webhooks.signature import new_secret
 
-    in_file = [one for one in _config(settings).tenants if one.id == tenant]
+    in_file = [one for one in config_of(settings).tenants if one.id == tenant]
     given = in_file[0].webhook_secret if in_file else None
     minted = given or new_secret(secrets.token_bytes)
     sealed = Sealer(settings.secret_key.reveal()).seal(minted)
     taken = {one.name for file in in_file for one in file.keys}
-    async with _Opened(settings) as store, store.write() as tx:
+    async with Opened(settings) as store, store.write() as tx:
         now = await tx.now()
         row = await ensure_tenant(tx, tenant, sealed, now)
         taken |= {one.name for one in await list_keys(tx, tenant) if one.revoked_at is None}
@@ -155,7 +152,7 @@ async def _create(
 async def _stored(settings: Settings, tenant: str | None) -> list[ListedKey]:
     from shared.store.keys import list_keys
 
-    async with _Opened(settings) as store, store.read() as tx:
+    async with Opened(settings) as store, store.read() as tx:
         now = await tx.now()
         return [_listed(row, now) for row in await list_keys(tx, tenant)]
 
@@ -163,46 +160,8 @@ async def _stored(settings: Settings, tenant: str | None) -> list[ListedKey]:
 async def _revoke(settings: Settings, key_id: str) -> bool:
     from shared.store.keys import revoke_key
 
-    async with _Opened(settings) as store, store.write() as tx:
+    async with Opened(settings) as store, store.write() as tx:
         return await revoke_key(tx, key_id, await tx.now())
-
-
-class _Opened:
-    """The store of a command, checked to have the newest schema."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._store: Store | None = None
-
-    async def __aenter__(self) -> "Store":
-        from shared.store.engine import open_store
-
-        self._store = await open_store(self._settings.database_url)
-        try:
-            await self._store.check_schema()
-        except BaseException:
-            await self._store.close()
-            raise
-        return self._store
-
-    async def __aexit__(self, *_error: object) -> None:
-        if self._store is not None:
-            await self._store.close()
-
-
-def _config(settings: Settings) -> Config:
-    """Return the config file's content; a wrong file is said and counts as empty."""
-    from shared.config.load import load_config
-    from shared.providers.registry import kinds
-
-    if settings.config_path is None:
-        return Config()
-    try:
-        return load_config(settings.config_path, os.environ, kinds()).config
-    except ConfigError as error:
-        first = f"{settings.config_path} has mistakes, so its keys are left out"
-        say("warning", [f"{first}: {error.mistakes[0]}; see: sluiceway check-config"])
-        return Config()
 
 
 def _of_file(config: Config, tenant: str | None) -> list[ListedKey]:
@@ -248,11 +207,7 @@ def _print_table(found: Sequence[ListedKey]) -> None:
         click.echo("no keys; make one with: sluiceway keys create", err=True)
         return
     heads = ("ID", "TENANT", "NAME", "ENDS IN", "STATE", "EXPIRES", "SCOPES", "MANAGED BY")
-    rows = [heads, *(_cells(one) for one in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    table([heads, *(_cells(one) for one in found)])
 
 
 def _cells(key: ListedKey) -> tuple[str, ...]:

@@ -6,7 +6,12 @@ from pathlib import Path
 import click
 
 from compose.admin import keys
+from compose.alerts import alerts
+from compose.budgets import budgets
 from compose.console import Plain, counted, say, stop
+from compose.ledger import ledger
+from compose.operate import jobs, queue, workers
+from compose.usage import usage
 from shared.config.mistakes import ConfigError
 from shared.settings import DEFAULT_CONFIGS, Settings, default_config, load_settings
 
@@ -40,7 +45,9 @@ def main() -> None:
     """
 
 
-main.add_command(keys)
+for _group in (keys, jobs, queue, workers, alerts, budgets, ledger):
+    main.add_command(_group)
+main.add_command(usage)
 
 
 @main.command("check-config")

@@ -1,6 +1,6 @@
 """How commands speak: results on stdout, everything else on stderr in plain words."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -48,6 +48,14 @@ def say(kind: str, lines: Iterable[str]) -> None:
     """Print each line on stderr after its kind: `note: ...`."""
     for line in lines:
         click.echo(f"{kind}: {line}", err=True)
+
+
+def table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of equal length on stdout, in columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
 
 
 def counted(count: int, word: str) -> str:

@@ -24,7 +24,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from scheduler.lease import Leadership
-from scheduler.schedule import SCHEDULE, Row
+from scheduler.schedule import SCHEDULE, Row, timetable
 from shared.clock import Clock
 from shared.errors import StoreUnavailable
 from shared.ids import IdMaker
@@ -111,7 +111,7 @@ async def serve(runtime: Runtime, stop: asyncio.Event) -> None:
     """Tick until told to stop. The database and the broker may be away at any time."""
     leadership = Leadership(runtime.store, runtime.clock, owner=runtime.owner)
     ticker = Ticker(runtime.store, runtime.bell, runtime.ids, leadership)
-    scheduler = build_scheduler(ticker.tick)
+    scheduler = build_scheduler(ticker.tick, timetable(runtime.config))
     scheduler.start()
     log.info("scheduler.started", owner=runtime.owner)
     try:

@@ -22,6 +22,8 @@ class GatewayError(Exception):
     """The root. `message` is for people, `code` for programs; neither ever holds a secret."""
 
     code: ClassVar[str] = "internal_error"
+    spent_nanousd: int = 0
+    """What its attempts cost all the same."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -20,21 +21,26 @@ from shared.gateway.admission import Admission
 from shared.gateway.caching import CachingGateway
 from shared.gateway.catalog import Catalog
 from shared.gateway.files import GuardedFetcher
+from shared.gateway.news import open_news
 from shared.gateway.runner import Kit
 from shared.gateway.service import Gateway
 from shared.health.book import HealthBook
 from shared.health.facts import FactBook
-from shared.health.telling import tell, tell_fact
+from shared.health.telling import tell_fact
 from shared.health.wiring import open_sharing
 from shared.ids import IdMaker, new_id
+from shared.ledger.budgets import BudgetTable
+from shared.ledger.watch import BudgetWatch, open_watch
 from shared.limits.limiter import Limiter
 from shared.limits.scopes import ScopeBook
 from shared.limits.wiring import open_limiter
+from shared.objects.port import Objects
+from shared.objects.wiring import open_objects
 from shared.providers.exchange import Transport
 from shared.providers.registry import kinds
 from shared.providers.wiring import open_transport
 from shared.queue.bell import Bell
-from shared.queue.silent import SilentBell
+from shared.queue.wiring import open_bell
 from shared.sealing import Sealer
 from shared.settings import Settings
 from shared.store.engine import Store, open_store
@@ -42,7 +48,12 @@ from shared.store.keys import ensure_tenant
 from shared.telemetry.lag import LoopLag
 from shared.telemetry.log import get_logger
 from shared.telemetry.reporting import reporting
-from shared.webhooks.signature import new_secret
+from shared.webhooks.alerting import Teller, addresses
+from shared.webhooks.attempt import PostOffice
+from shared.webhooks.delivery import Post, rooms_of
+from shared.webhooks.egress import networks
+from shared.webhooks.signature import new_secret, secret_for
+from shared.webhooks.sns import Topics
 
 log = get_logger("runtime")
 
@@ -61,12 +72,14 @@ class Runtime:
     clock: Clock
     ids: IdMaker
     store: Store
+    objects: Objects
     limiter: Limiter
     transport: Transport
     gateway: Gateway
     bell: Bell
     sealer: Sealer
     lag: LoopLag
+    watch: BudgetWatch
 
     @property
     def spool_dir(self) -> Path:
@@ -79,6 +92,27 @@ class Runtime:
             if tenant.id == tenant_id:
                 return tenant.webhook_secret
         return None
+
+    @cached_property
+    def post_office(self) -> PostOffice:
+        """What attempts to deliver webhooks need."""
+        webhooks, alerts = self.config.webhooks, self.config.alerts
+        return PostOffice(
+            store=self.store,
+            clock=self.clock,
+            ids=self.ids,
+            owner=self.owner,
+            draw=random.random,  # noqa: TID251 (the root hands it out)
+            file_secret=self.webhook_secret,
+            unseal=self.sealer.open,
+            post=Post(
+                allowed=networks(webhooks.allow_networks),
+                topics=Topics(webhooks.allow_topics),
+                alerts=rooms_of(alerts),
+            ),
+            alerts_secret=alerts.webhook_secret,
+            operator_secret=secret_for("alerts", self.settings.secret_key.reveal()),
+        )
 
 
 def owner_id(role: Role, settings: Settings) -> str:
@@ -118,9 +152,11 @@ async def open_runtime(
         lag = await opened.enter_async_context(reporting(role, clock))
         store = await open_store(settings.database_url)
         opened.push_async_callback(store.close)
+        objects = open_objects(settings)
+        opened.push_async_callback(objects.aclose)
         await _check_schema(store)
         transport = await opened.enter_async_context(open_transport(clock))
-        bell = _bell(settings)
+        bell = open_bell(settings.broker_url)
         opened.push_async_callback(bell.aclose)
         owner = owner_id(role, settings)
         policy = config.policies.redis_down.limits
@@ -129,17 +165,11 @@ async def open_runtime(
                 settings.redis_url, owner=owner, policy=policy, clock=clock, processes=processes
             )
         )
-        facts = FactBook(tell_fact)
-        if role != "scheduler":  # it calls no provider
-            await opened.enter_async_context(open_sharing(settings.redis_url, facts, clock))
-        kit = Kit(
-            catalog=Catalog(config, clock.now()),
-            transport=transport,
-            clock=clock,
-            ids=new_id,
-            admission=Admission(limiter, ScopeBook(config), clock, new_id),
-            health=HealthBook(clock, tell, facts),
-            fetcher=GuardedFetcher(config.files, clock) if config.files.enabled else None,
+        facts = await opened.enter_async_context(_open_facts(role, settings, clock))
+        watch = await opened.enter_async_context(_open_watch(role, config, store, clock))
+        admission = Admission(limiter, ScopeBook(config), clock, new_id, watch.refused)
+        kit = await opened.enter_async_context(
+            _open_kit(config, store, owner, admission, transport, facts, clock)
         )
         cache = config.cache if role == "api" and config.cache.enabled else None
         gateway = await opened.enter_async_context(_open_gateway(kit, cache, settings, store))
@@ -153,12 +183,60 @@ async def open_runtime(
             clock=clock,
             ids=new_id,
             store=store,
+            objects=objects,
             limiter=limiter,
             transport=transport,
             gateway=gateway,
             bell=bell,
             sealer=sealer,
             lag=lag,
+            watch=watch,
+        )
+
+
+@asynccontextmanager
+async def _open_watch(
+    role: Role, config: Config, store: Store, clock: Clock
+) -> AsyncIterator[BudgetWatch]:
+    table = BudgetTable(config)
+    teller = Teller(ids=new_id, urls=addresses(config.alerts))
+    watch = BudgetWatch(table.rule, teller, clock, new_id)
+    if role == "scheduler" or not table:  # that one sweeps them all
+        yield watch
+        return
+    async with open_watch(watch, store):
+        yield watch
+
+
+@asynccontextmanager
+async def _open_facts(role: Role, settings: Settings, clock: Clock) -> AsyncIterator[FactBook]:
+    facts = FactBook(tell_fact)
+    if role == "scheduler":  # it calls no provider
+        yield facts
+        return
+    async with open_sharing(settings.redis_url, facts, clock):
+        yield facts
+
+
+@asynccontextmanager
+async def _open_kit(
+    config: Config,
+    store: Store,
+    owner: str,
+    admission: Admission,
+    transport: Transport,
+    facts: FactBook,
+    clock: Clock,
+) -> AsyncIterator[Kit]:
+    async with open_news(store, clock, new_id, owner=owner) as news:
+        yield Kit(
+            catalog=Catalog(config, clock.now()),
+            transport=transport,
+            clock=clock,
+            ids=new_id,
+            admission=admission,
+            health=HealthBook(clock, news.changed, facts),
+            fetcher=GuardedFetcher(config.files, clock) if config.files.enabled else None,
         )
 
 
@@ -181,14 +259,6 @@ async def _check_schema(store: Store) -> None:
         await store.check_schema()
     except StoreUnavailable as error:
         log.warning("store.away", why=str(error))
-
-
-def _bell(settings: Settings) -> Bell:
-    if settings.broker_url is None:
-        return SilentBell()
-    from shared.queue.redis import RedisBell, build_ringing_broker
-
-    return RedisBell(build_ringing_broker(settings.broker_url))
 
 
 async def _ensure_tenants(store: Store, config: Config, sealer: Sealer, clock: Clock) -> None:

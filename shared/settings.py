@@ -11,9 +11,10 @@ import secrets
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from typing_extensions import override
@@ -31,6 +32,8 @@ _LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 _WEAK_BELOW = 16  # characters; a shorter key can be guessed offline
 _MAX_PORT = 65535
+_REGION = re.compile(r"[a-z0-9-]+")
+_PREFIX = re.compile(r"[A-Za-z0-9_-]{1,60}")  # a queue's name has 80 at most
 _PROCESS_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,64}")
 
 
@@ -277,18 +280,47 @@ def _check_redis(url: str) -> str | None:
 
 
 def _check_broker(url: str) -> str | None:
-    if url.startswith("sqs://"):
-        return "sqs:// is not supported yet in this version; leave it unset to use Redis"
+    parts = urlsplit(url)
+    if parts.scheme == "sqs":
+        if _REGION.fullmatch(parts.netloc) is None or parts.path.strip("/"):
+            return "must name a region, as in sqs://eu-west-1 or sqs://eu-west-1?prefix=prod"
+        prefix = dict(parse_qsl(parts.query)).get("prefix", "sluiceway")
+        if _PREFIX.fullmatch(prefix) is None:
+            return "prefix must be 1 to 60 letters, digits, _ or -"
+        return _query_mistake(parts.query, {"endpoint", "prefix"})
+    if parts.scheme in {"amqp", "amqps"}:
+        if find_spec("pika") is None:
+            return f"{parts.scheme}:// needs the package pika: pip install 'sluiceway[rabbitmq]'"
+        return _host_mistake(parts.hostname, parts.port)
+    if parts.scheme not in _REDIS_SCHEMES:
+        return "must start with redis://, rediss://, unix://, sqs:// or amqp://"
     return _check_redis(url)
 
 
 def _check_object_store(url: str) -> str | None:
     parts = urlsplit(url)
     if parts.scheme == "file":
-        return None if len(parts.path) > 1 else "must name a folder, as in file:///var/lib/files"
+        if parts.netloc or len(parts.path) < 2:  # noqa: PLR2004 (a slash and a name)
+            return "must name a folder, as in file:///var/lib/files"
+        return None
     if parts.scheme == "s3":
-        return _host_mistake(parts.hostname, None, what="bucket")
+        return _host_mistake(parts.hostname, None, what="bucket") or _query_mistake(
+            parts.query, {"endpoint", "region"}
+        )
     return "must start with file:/// or s3://"
+
+
+def _query_mistake(query: str, known: set[str]) -> str | None:
+    """Say what is wrong with the options of one of AWS's services."""
+    asked = dict(parse_qsl(query))
+    unknown = asked.keys() - known
+    if unknown:
+        names = " and ".join(f"?{name}=" for name in sorted(known))
+        return f'knows {names}, not "{min(unknown)}"'
+    endpoint = asked.get("endpoint")
+    if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+        return "endpoint must be a URL, as in ?endpoint=http://127.0.0.1:4566"
+    return None
 
 
 def _host_mistake(host: str | None, port: int | None, *, what: str = "host") -> str | None:
@@ -314,12 +346,10 @@ def _misspelled(env: Mapping[str, str]) -> list[str]:
 def _degraded(found: Settings) -> tuple[str, ...]:
     notes = []
     if found.redis_url is None:
+        polling = " and workers poll for jobs" if found.broker_url is None else ""
         notes.append(
-            "SLUICEWAY_REDIS_URL is not set: running degraded;"
-            " limits count per process and workers poll for jobs"
+            f"SLUICEWAY_REDIS_URL is not set: running degraded; limits count per process{polling}"
         )
-    if found.object_store_url is not None:
-        notes.append("SLUICEWAY_OBJECT_STORE_URL is accepted but not used yet in this version")
     return tuple(notes)
 
 

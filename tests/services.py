@@ -14,8 +14,8 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -101,6 +101,7 @@ class PostgresServer:
     """A running PostgreSQL. Databases are copied from a migrated one, which takes 50 ms or so."""
 
     socket_dir: Path
+    start: Callable[[], None]
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _template: str | None = None
 
@@ -127,14 +128,24 @@ class PostgresServer:
             self._template = template
         return self.create(template=self._template)
 
+    def restart(self) -> None:
+        """Stop it as an administrator does, whoever is connected, and start it again."""
+        running = self.socket_dir / "data" / "postmaster.pid"
+        os.kill(int(running.read_text().split()[0]), signal.SIGINT)
+        wait_until_gone(running)
+        self.start()
+
     def drop(self, database: str) -> None:
         """Remove a database, whoever is still connected."""
         self.execute(f'DROP DATABASE "{database}" WITH (FORCE)')
 
 
 @contextmanager
-def run_postgres() -> Iterator[PostgresServer]:
-    """Start a PostgreSQL with an empty data folder; also as root, whom it refuses."""
+def run_postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
+    """Start a PostgreSQL with an empty data folder; also as root, whom it refuses.
+
+    Only a `durable` one waits for the disk.
+    """
     user = unprivileged_user()
     with folder(user) as home, postgres_programs(home, user) as programs:
         data = home / "data"
@@ -151,16 +162,19 @@ def run_postgres() -> Iterator[PostgresServer]:
             "unix_socket_directories": str(home),
             "max_connections": "200",
             "shared_buffers": "32MB",
-            # The data lives as long as the tests: nothing has to survive a power cut.
-            "fsync": "off",
-            "synchronous_commit": "off",
-            "full_page_writes": "off",
         }
+        if not durable:  # the data lives as long as the tests: nothing has to survive a power cut
+            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [str(programs / "postgres"), "-D", str(data), *options]
-        with tied(command, home=home, stop="INT", user=user) as process:
-            server = PostgresServer(socket_dir=home)
-            wait_for(lambda: server.execute("SELECT 1"), psycopg.Error, process, home)
+        with ExitStack() as running:
+
+            def start() -> None:
+                process = running.enter_context(tied(command, home=home, stop="INT", user=user))
+                wait_for(lambda: server.execute("SELECT 1"), psycopg.Error, process, home)
+
+            server = PostgresServer(socket_dir=home, start=start)
+            start()
             yield server
 
 
@@ -207,6 +221,14 @@ class RedisServer:
     """A running Redis without persistence."""
 
     socket: Path
+    start: Callable[[], None] = field(default=lambda: None)
+
+    def restart(self) -> None:
+        """Stop it and start it again, empty."""
+        with redis.Redis.from_url(self.url) as client:
+            client.shutdown(nosave=True)
+        wait_until_gone(self.socket)
+        self.start()
 
     @property
     def url(self) -> str:
@@ -239,15 +261,28 @@ def run_redis() -> Iterator[RedisServer]:
             *(redis_program(), "--port", "0", "--unixsocket", str(socket), "--dir", str(home)),
             *("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"),
         ]
-        with tied(command, home=home) as process:
-            server = RedisServer(socket=socket)
-            wait_for(lambda: _ping(server), redis.RedisError, process, home)
+        with ExitStack() as running:
+
+            def start() -> None:
+                process = running.enter_context(tied(command, home=home))
+                wait_for(lambda: _ping(server), redis.RedisError, process, home)
+
+            server = RedisServer(socket=socket, start=start)
+            start()
             yield server
 
 
 def _ping(server: RedisServer) -> None:
     with redis.Redis.from_url(server.url) as client:
         client.ping()
+
+
+def wait_until_gone(path: Path) -> None:
+    """Return when a server that was told to stop has removed its file."""
+    give_up_at = time.monotonic() + STOP_S
+    while path.exists():
+        assert time.monotonic() < give_up_at, f"{path} is still there"
+        time.sleep(0.02)
 
 
 def wait_for(
@@ -337,3 +372,32 @@ async def store(store_url: str) -> AsyncIterator[Store]:
     yield opened
     # A cancelled test must not leave connections to the next one.
     await asyncio.shield(opened.close())
+
+
+# AWS
+
+
+@pytest.fixture(scope="session")
+def _aws_process() -> Iterator[str]:
+    """The services of AWS as moto plays them, over HTTP, in a thread of this test process."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws_url(_aws_process: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of AWS's services, with credentials for them in the environment.
+
+    What a test makes there stays until the tests end: each names its own.
+    """
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return _aws_process

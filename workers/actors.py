@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import dramatiq
 
-from shared.queue.redis import build_broker
 from shared.queue.tasks import QUEUE, RING, TOPICS
+from shared.queue.wiring import consuming_broker
 from shared.telemetry.log import get_logger
 
 THREADS = 8
 IDLE_MS = 150
-"""How long an idle consumer sleeps between looks: 47 to 81 ms from ring to start (measured)."""
+"""How long an idle consumer of Redis sleeps between looks: 47 to 81 ms from ring to start
+(measured). RabbitMQ pushes, SQS is polled long."""
 STOP_S = 5.0
 PREFETCH = 8
 """Messages taken ahead of the threads; more of them would hide rings from other workers."""
@@ -40,7 +41,7 @@ def declare_ring(
 
 
 class Listener:
-    """Consumes rings on threads. Redis may be away at the start, die, and come back."""
+    """Consumes rings on threads. The broker may be away at the start, die, and come back."""
 
     def __init__(self, broker: dramatiq.Broker) -> None:
         self._broker = broker
@@ -53,7 +54,7 @@ class Listener:
         self._worker.start()
 
     async def aclose(self) -> None:
-        """Stop the threads, within five seconds even if Redis does not answer."""
+        """Stop the threads, within five seconds even if the broker does not answer."""
         thread = threading.Thread(target=self._stop, name="listener stop", daemon=True)
         thread.start()
         await asyncio.to_thread(thread.join, STOP_S)
@@ -69,8 +70,8 @@ class Listener:
 
 
 def listen(broker_url: str, loop: asyncio.AbstractEventLoop, on_ring: OnRing) -> Listener:
-    """Start listening for rings at that broker."""
-    broker = build_broker(broker_url)
+    """Start listening for rings at that broker. Talks to it on threads only."""
+    broker = consuming_broker(broker_url)
     declare_ring(broker, loop, on_ring)
     listener = Listener(broker)
     listener.start()

@@ -9,27 +9,34 @@ from contextlib import AsyncExitStack
 import msgspec
 import uvloop
 
+from shared.files.keeping import Shelves
+from shared.files.terms import MIB
 from shared.gateway.failure import failure_of
+from shared.jobs.batch.held import BatchDesk
+from shared.jobs.commits import Commits
 from shared.jobs.holds import job_holds
 from shared.jobs.run import Desk
-from shared.queue.tasks import DELIVERIES
+from shared.queue.tasks import BATCHES, DELIVERIES
 from shared.runtime import Runtime, open_runtime
 from shared.settings import load_settings
 from shared.telemetry.endpoint import Readiness, operations, operations_thread, readiness
 from shared.telemetry.log import configure_logging, get_logger, wants_console
 from shared.telemetry.metrics import DRAINING
 from shared.telemetry.tally import watched
-from shared.webhooks.egress import networks
+from workers.batches import Batches
+from workers.callers import Callers
 from workers.calls import GatewayCall
-from workers.deliveries import Courier, Route
-from workers.delivery import Post
+from workers.deliveries import Courier
 from workers.expire import keep_expiring
+from workers.files import keep_pruning_files
 from workers.heartbeat import keep_beating
+from workers.presence import Berth, keep_present
+from workers.prune import keep_pruning
 from workers.rescue import keep_rescuing
 from workers.supervisor import supervise
 from workers.supply import Supply
 
-SLOTS = 200
+SLOTS = 1000
 """Jobs at once per process; a slot is a coroutine and a connection, not a thread."""
 GRACE_S = 25.0
 """For running jobs at a stop; below the 30 s after which orchestrators kill."""
@@ -65,15 +72,24 @@ async def serve(
     """
     queue, owner = runtime.config.queue, runtime.owner
     desk = _desk(runtime)
-    supply = Supply(desk, owner=owner, slots=slots, queue=queue)
-    courier = Courier(_route(runtime), poll_s=queue.poll_s)
+    supply = Supply(
+        desk,
+        owner=owner,
+        slots=slots,
+        queue=queue,
+        standing_still=runtime.gateway.standing_still,
+    )
+    courier = Courier(runtime.post_office, poll_s=queue.poll_s)
+    batches = Batches(_batch_desk(runtime), owner=owner, poll_s=queue.poll_s)
+    heard = {DELIVERIES: courier.ring, BATCHES: batches.ring}
 
     def on_ring(topic: str) -> None:
-        (courier if topic == DELIVERIES else supply).ring()
+        heard.get(topic, supply.ring)()
 
     loops = [
         supply.run(),
         courier.run(),
+        batches.run(),
         keep_beating(
             supply,
             runtime.store,
@@ -82,8 +98,11 @@ async def serve(
             heartbeat_s=queue.heartbeat_s,
             clock=runtime.clock,
         ),
+        keep_present(supply, desk, Berth(owner, slots), heartbeat_s=queue.heartbeat_s),
         keep_rescuing(desk, lease_s=queue.lease_s, heartbeat_s=queue.heartbeat_s),
         keep_expiring(desk, lease_s=queue.lease_s),
+        keep_pruning(desk, keep_s=queue.keep_s),
+        keep_pruning_files(Shelves(store=runtime.store, objects=runtime.objects), runtime.clock),
     ]
     async with AsyncExitStack() as opened, asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(loop) for loop in loops]
@@ -96,6 +115,7 @@ async def serve(
         await stopping.soon.wait()
         log.info("worker.draining", held=len(supply.leases()), grace_s=grace_s)
         courier.stop()
+        await batches.drain()
         await supply.drain(grace_s, stopping.now)
         await courier.drain(0.0 if stopping.now.is_set() else min(grace_s, 5.0))
         for task in running:
@@ -104,27 +124,37 @@ async def serve(
 
 
 def _desk(runtime: Runtime) -> Desk:
+    at_once = 1 if runtime.store.backend == "sqlite" else 2
+    commits = Commits(
+        runtime.store,
+        at_once=at_once,
+        watch=runtime.watch,
+        booked=runtime.config.ledger.enabled,
+    )
     return Desk(
         store=runtime.store,
+        objects=runtime.objects,
         bell=runtime.bell,
         call=GatewayCall(runtime.gateway, runtime.store, runtime.config),
-        holds=job_holds(runtime.store, runtime.config, runtime.clock),
+        holds=job_holds(runtime.store, runtime.config, runtime.clock, commits),
         describe=failure_of,
         clock=runtime.clock,
         ids=runtime.ids,
         draw=random.random,  # noqa: TID251 (the process is where chance comes from)
+        commits=commits,
     )
 
 
-def _route(runtime: Runtime) -> Route:
-    return Route(
+def _batch_desk(runtime: Runtime) -> BatchDesk:
+    return BatchDesk(
         store=runtime.store,
+        objects=runtime.objects,
+        bell=runtime.bell,
+        ids=runtime.ids,
         clock=runtime.clock,
-        owner=runtime.owner,
-        draw=random.random,  # noqa: TID251 (the process is where chance comes from)
-        file_secret=runtime.webhook_secret,
-        unseal=runtime.sealer.open,
-        post=Post(allowed=networks(runtime.config.webhooks.allow_networks)),
+        caller=Callers(runtime.gateway, runtime.store, runtime.config),
+        lease_s=runtime.config.queue.lease_s,
+        most_line_bytes=runtime.config.server.max_body_mb * MIB,
     )
 
 

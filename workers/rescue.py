@@ -11,9 +11,10 @@ async def keep_rescuing(desk: Desk, *, lease_s: float, heartbeat_s: float) -> No
     After the database was away it waits for two heartbeats first: all leases may have ended
     meanwhile, and their living owners must be able to renew them.
     """
+    booked = desk.commits is None or desk.commits.booked
 
     async def once() -> bool:
-        return await rescue_jobs(desk.store, desk.bell, desk.ids) == AT_ONCE
+        return await rescue_jobs(desk.store, desk.bell, desk.ids, booked=booked) == AT_ONCE
 
     await repeat(
         "rescue",

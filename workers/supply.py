@@ -1,7 +1,8 @@
 """Slots and what fills them: claims jobs as slots come free, runs each in its own task."""
 
 import asyncio
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -12,13 +13,17 @@ from shared.jobs.run import Desk, run_job
 from shared.jobs.wheel import ClassWheel
 from shared.queue.tasks import CLASSES
 from shared.store.claims import claim
+from shared.store.engine import Tx
 from shared.store.records import JobRow
+from shared.store.turns import oldest_waits_s
 from shared.telemetry.context import bound
 from shared.telemetry.log import get_logger
 from shared.telemetry.metrics import JOB_WAIT_SECONDS, JOBS_RUNNING
 
-CLAIM_AT_ONCE = 8
-"""Jobs per claim: few, so that the classes' shares hold and the transaction is short."""
+CLAIM_AT_ONCE = 64
+"""Jobs per claim, so that the transaction is short. The classes' shares hold within it too."""
+AGES_FRESH_S = 5.0
+"""How often it is looked up how long the oldest jobs have waited."""
 
 LONGEST_PAUSE_S = 2.0
 """Between looks at a database that is away; jobs run again so soon after it is back."""
@@ -33,10 +38,22 @@ class _Held(msgspec.Struct, kw_only=True):
 
 
 class Supply:
-    """The jobs this process holds, at most `slots` of them."""
+    """The jobs this process holds, at most `slots` of them; none are claimed while `draining`."""
 
-    def __init__(self, desk: Desk, *, owner: str, slots: int, queue: QueueConfig) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        owner: str,
+        slots: int,
+        queue: QueueConfig,
+        standing_still: Callable[[], frozenset[str]] = frozenset,
+    ) -> None:
+        """`standing_still` tells the models whose jobs cannot run just now: they wait in place."""
         self._desk = desk
+        self._standing_still = standing_still
+        self._ages_at_s = -math.inf
+        self._short = False
         self._owner = owner
         self._slots = slots
         self._queue = queue
@@ -44,6 +61,7 @@ class Supply:
         self._held: dict[str, _Held] = {}
         self._rung = asyncio.Event()
         self._stopping = False
+        self.draining = False
 
     def ring(self) -> None:
         """Look for jobs soon; on the event loop's thread."""
@@ -101,19 +119,31 @@ class Supply:
     async def _fill(self) -> bool:
         """Claim into free slots; return whether more may wait for slots that are free."""
         limit = min(CLAIM_AT_ONCE, self._slots - len(self._held))
-        if limit <= 0:
+        self._short = limit <= 0
+        if limit <= 0 or self.draining:
             return False
         async with self._desk.store.write() as tx:
+            await self._look_at_ages(tx)
+            shares = self._wheel.turns(limit)
             jobs = await claim(
                 tx,
                 owner=self._owner,
                 lease_s=self._queue.lease_s,
                 limit=limit,
-                classes=self._wheel.turn(),
+                classes=tuple(shares),
+                shares=shares,
+                without_models=self._standing_still(),
+                most_running=self._queue.max_running_per_tenant,
             )
         for job in jobs:
             self._start(job)
         return len(jobs) == limit
+
+    async def _look_at_ages(self, tx: Tx) -> None:
+        now_s = self._desk.clock.monotonic()
+        if now_s - self._ages_at_s >= AGES_FRESH_S:
+            self._ages_at_s = now_s
+            self._wheel.age(await oldest_waits_s(tx, CLASSES))
 
     def _start(self, job: JobRow) -> None:
         with bound(request_id=job.request_id, job_id=job.id):
@@ -141,7 +171,9 @@ class Supply:
             # A job given back may have been claimed again here, under another token.
             if held is not None and held.job.lease_token == job.lease_token:
                 del self._held[job.id]
-            self._rung.set()
+            # With room to spare nothing waits for this slot, unless its tenant has a bound.
+            if self._short or self._queue.max_running_per_tenant is not None:
+                self._rung.set()
 
     async def _wait(self) -> None:
         try:

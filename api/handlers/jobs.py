@@ -1,5 +1,6 @@
 """`/v1/jobs…`: calls for later."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
@@ -8,18 +9,19 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from api.asgi import AnyRequest, check_json, read_body
-from api.async_calls import result_of
+from api.async_calls import keeps_events, result_of
 from api.auth import header_map
-from api.call import books_id, tags, text_header
+from api.call import books_id, forwarded, tags, text_header
 from api.connection import while_connected
 from api.edge import Edge
 from api.in_time import in_time
 from api.request_id import REQUEST_ID
 from api.responses import DIALECT as RESPONSES
-from shared.errors import CallerError, Conflict, InvalidRequest
+from shared.errors import CallerError, Conflict, InvalidRequest, OwnFault
 from shared.gateway.parse import JOB_ENDPOINTS, named, parse_request, whole
 from shared.identity import Principal
 from shared.jobs.cancel import cancel
+from shared.jobs.results import forget
 from shared.jobs.state import FINAL, STATES
 from shared.jobs.submit import Order
 from shared.jobs.terms import Wishes
@@ -40,6 +42,7 @@ class NewJobBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     not_before: Any = None
     webhook_url: Any = None
     metadata: Any = None
+    on_budget: Any = None
 
 
 _new_job = msgspec.json.Decoder(NewJobBody)
@@ -72,9 +75,13 @@ async def create_job(
             not_before=asked.not_before,
             metadata=asked.metadata,
             webhook_url=asked.webhook_url or text_header(headers, b"x-sluiceway-webhook"),
+            on_budget=asked.on_budget,
         ),
         tags=tags(headers),
         user=call.user or text_header(headers, b"x-sluiceway-user"),
+        model=call.head.model,
+        headers=forwarded(headers, call.dialect),
+        streamed=keeps_events(call),
     )
     async with in_time(edge.clock):
         row = await edge.async_calls.accept(principal, order)
@@ -89,8 +96,11 @@ async def list_own_jobs(
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)] = 20,
     after: FromQuery[str | None] = None,
     status: FromQuery[str | None] = None,
+    batch_id: FromQuery[str | None] = None,
 ) -> Response[bytes]:
     """Return a page of jobs, newest first; `after` is the last id of the page before.
+
+    The lines of a batch are listed by its id only. Answers above 256 KiB are left out.
 
     Raises:
         InvalidRequest: there is no such status.
@@ -100,9 +110,14 @@ async def list_own_jobs(
     async with in_time(edge.clock):
         async with edge.runtime.store.read() as tx:
             rows = await list_jobs(
-                tx, principal.tenant_id, limit=limit + 1, after=after, status=status
+                tx,
+                principal.tenant_id,
+                limit=limit + 1,
+                after=after,
+                status=status,
+                batch_id=batch_id,
             )
-        page = [await edge.async_calls.shown(row) for row in rows[:limit]]
+        page = await edge.async_calls.listed(rows[:limit])
     return _json(
         {
             "object": "list",
@@ -128,6 +143,9 @@ async def get_own_job(
             await edge.async_calls.settled(principal.tenant_id, job_id, wait)
     async with in_time(edge.clock):
         row = await edge.async_calls.row(principal.tenant_id, job_id)
+    with suppress(OwnFault):  # what became of the job can be told without its answer
+        row = await edge.async_calls.answered(row)
+    async with in_time(edge.clock):
         return _json(await edge.async_calls.shown(row))
 
 
@@ -140,6 +158,7 @@ async def get_result(
         row = await edge.async_calls.row(principal.tenant_id, job_id)
         if row.status not in FINAL:
             return _json(await edge.async_calls.shown(row), status=202)
+    row = await edge.async_calls.answered(row)
     status, body, headers = result_of(row)
     shown = {name.decode(): value.decode() for name, value in headers}
     return Response(body, status_code=status, headers=shown, media_type="application/json")
@@ -170,12 +189,15 @@ async def delete_own_job(
     """Delete a job that has ended; its ledger rows stay.
 
     Raises:
-        Conflict: it is still open; cancel it first.
+        Conflict: it is still open; cancel it first. Or it is a line of a batch.
     """
     async with in_time(edge.clock):
         row = await edge.async_calls.row(principal.tenant_id, job_id)
         if row.status not in FINAL:
             raise Conflict(f"Job '{job_id}' is {row.status}; cancel it before deleting it.")
+        if row.batch_id is not None:
+            raise Conflict(f"Job '{job_id}' is a line of {row.batch_id} and goes when that does.")
+        await forget(edge.runtime.objects, row)
         async with edge.runtime.store.write() as tx:
             await delete_job(tx, principal.tenant_id, job_id)
     return {"id": job_id, "object": "job", "deleted": True}
@@ -188,7 +210,8 @@ def _call(edge: Edge, principal: Principal, asked: NewJobBody) -> InferenceReque
             f"endpoint must be one of {', '.join(JOB_ENDPOINTS)}.", param="endpoint"
         )
     try:
-        call = whole(parse_request(asked.endpoint, bytes(asked.body)))
+        call = parse_request(asked.endpoint, bytes(asked.body))
+        call = call if keeps_events(call) else whole(call)
         edge.gateway.check(principal, call.head.model)
     except CallerError as error:
         error.param = "body" if error.param is None else f"body.{error.param}"

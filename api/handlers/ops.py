@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 
 from api.edge import Edge
 from shared.errors import StoreUnavailable
-from shared.queue.health import redis_answers
+from shared.queue.wiring import broker_answers
 from shared.telemetry.exposition import exposed
 from shared.telemetry.metrics import DEPENDENCY_UP
 
@@ -45,16 +45,19 @@ async def metrics() -> Response[bytes]:
 
 
 async def _report(edge: Edge) -> dict[str, Any]:
-    database, redis = await asyncio.gather(_database(edge), _redis(edge))
-    for name, state in (("database", database), ("redis", redis)):
+    settings = edge.runtime.settings
+    asked = {"database": _database(edge), "redis": _broker(settings.redis_url)}
+    if settings.broker_url != settings.redis_url:
+        asked["broker"] = _broker(settings.broker_url)
+    states = dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+    for name, state in states.items():
         if state != "not configured":
             DEPENDENCY_UP.labels(name).set(state == "ok")
-    degraded = [name for name, state in (("database", database), ("redis", redis)) if state != "ok"]
+    degraded = [name for name, state in states.items() if state != "ok"]
     return {
         "status": "ok" if not degraded else "degraded",
         "degraded": degraded,
-        "database": database,
-        "redis": redis,
+        **states,
         "in_flight": edge.running,
     }
 
@@ -67,11 +70,10 @@ async def _database(edge: Edge) -> str:
     return "ok"
 
 
-async def _redis(edge: Edge) -> str:
-    url = edge.runtime.settings.broker_url
+async def _broker(url: str | None) -> str:
     if url is None:
         return "not configured"
-    return "ok" if await asyncio.to_thread(redis_answers, url) else "away"
+    return "ok" if await asyncio.to_thread(broker_answers, url) else "away"
 
 
 HANDLERS = (livez, readyz, health, metrics)

@@ -7,11 +7,12 @@ from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from api.background import unknown
 from api.edge import Edge
+from api.feed import Followed
 from api.in_time import in_time
-from shared.errors import InvalidRequest, NotFound, UnsupportedParameter
 from shared.identity import Principal
-from shared.store.responses import delete_response, get_response
+from shared.store.responses import delete_response
 
 MAX_LIMIT = 100
 
@@ -22,16 +23,23 @@ async def get_own_response(
     principal: NamedDependency[Principal],
     response_id: FromPath[str],
     stream: FromQuery[bool | None] = None,
+    starting_after: Annotated[
+        int, QueryParameter(ge=-1, description="the number of the last event seen")
+    ] = -1,
 ) -> Response[bytes]:
-    """Return a response that was stored within the last 30 days.
+    """Return a response that was stored within the last 30 days, or that is still being made.
+
+    `stream` gives the events of one that was made in the background as a stream, as far as they
+    come after `starting_after`; it goes on until the response has ended.
 
     Raises:
         NotFound: the tenant has none of that id.
-        UnsupportedParameter: it is to be streamed once more.
+        InvalidRequest: it is to be streamed, but was not asked for as a stream.
     """
+    tenant_id = principal.tenant_id
     if stream:
-        raise UnsupportedParameter("A stored response is not streamed again.", param="stream")
-    return Response(await _body(edge, principal, response_id), media_type="application/json")
+        return Followed(await edge.background.follow(tenant_id, response_id, starting_after))
+    return _json(await edge.background.read(tenant_id, response_id))
 
 
 @delete(
@@ -45,13 +53,16 @@ async def delete_own_response(
 ) -> dict[str, Any]:
     """Delete a response; its ledger rows stay. Others that go on from it still can.
 
+    One that is still being made is cancelled.
+
     Raises:
         NotFound: the tenant has none of that id.
     """
+    await edge.background.give_up(principal.tenant_id, response_id)
     async with in_time(edge.clock), edge.runtime.store.write() as tx:
         deleted = await delete_response(tx, principal.tenant_id, response_id)
     if not deleted:
-        raise _unknown(response_id)
+        raise unknown(response_id)
     return {"id": response_id, "object": "response", "deleted": True}
 
 
@@ -75,7 +86,7 @@ async def list_input_items(
     """
     items = await edge.responses.items(principal.tenant_id, response_id)
     if items is None:
-        raise _unknown(response_id)
+        raise unknown(response_id)
     if order == "desc":
         items.reverse()
     if after is not None:
@@ -101,26 +112,17 @@ async def list_input_items(
 async def cancel_response(
     edge: NamedDependency[Edge], principal: NamedDependency[Principal], response_id: FromPath[str]
 ) -> Response[bytes]:
-    """Refuse: what can be read here has ended.
+    """Cancel a response; asking twice changes nothing, and one that has ended stays as it is.
 
     Raises:
         NotFound: the tenant has none of that id.
-        InvalidRequest: it has one.
+        InvalidRequest: it was not made in the background.
     """
-    await _body(edge, principal, response_id)
-    raise InvalidRequest("Only a response that runs in the background can be cancelled.")
+    return _json(await edge.background.cancel(principal.tenant_id, response_id))
 
 
-async def _body(edge: Edge, principal: Principal, response_id: str) -> bytes:
-    async with in_time(edge.clock), edge.runtime.store.read() as tx:
-        found = await get_response(tx, principal.tenant_id, response_id)
-    if found is None:
-        raise _unknown(response_id)
-    return found.body
-
-
-def _unknown(response_id: str) -> NotFound:
-    return NotFound(f"Response with id '{response_id}' not found.")
+def _json(body: bytes) -> Response[bytes]:
+    return Response(body, media_type="application/json")
 
 
 HANDLERS = (get_own_response, delete_own_response, list_input_items, cancel_response)

@@ -129,7 +129,7 @@ class _Way:
         self.left = deque(plan.steps)
         self._redirects = plan.redirects
         self._allowance = allowance
-        self.redirected: FailureKind | None = None
+        self.redirected = plan.redirected
 
     def next(self, failed: Sequence[AttemptFailed]) -> Step | None:
         """Take the next step; after a failure, the next that the allowance lets through."""

@@ -12,16 +12,18 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What an attempt used, in tokens.
 
     `input_tokens` includes cache reads and writes, audio and images; `output_tokens` includes
-    reasoning; `cache_write_1h_tokens` are those of the cache writes that are kept for an hour.
+    reasoning; `cache_write_1h_tokens` are those of the cache writes that are kept for an hour,
+    `cache_read_audio_tokens` those of the reads that are sound, which `input_audio_tokens` are not.
     `estimated` marks counts we made up because the provider sent none. `service_tier` is the one
     the provider says it used; `reported_nanousd` is the cost by its own account.
     `input_characters` and `input_audio_ms` (milliseconds) are what speech and its transcription are
-    sold by where no tokens are counted.
+    sold by where no tokens are counted. `web_searches` are those the provider made for the call.
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cache_read_tokens: int = 0
+    cache_read_audio_tokens: int = 0
     cache_write_tokens: int = 0
     cache_write_1h_tokens: int = 0
     reasoning_tokens: int = 0
@@ -31,6 +33,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     output_image_tokens: int = 0
     input_characters: int = 0
     input_audio_ms: int = 0
+    web_searches: int = 0
     estimated: bool = False
     service_tier: str | None = None
     reported_nanousd: int | None = None
@@ -50,6 +53,6 @@ def bounded(usage: Usage) -> Usage:
     return msgspec.structs.replace(usage, **cut)
 
 
-_UNITS = ("_tokens", "_characters", "_ms")
+_UNITS = ("_tokens", "_characters", "_ms", "_searches")
 _COUNTS = tuple(name for name in Usage.__struct_fields__ if name.endswith(_UNITS))
 _counts = attrgetter(*_COUNTS)

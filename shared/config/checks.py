@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Sequence
 
 from shared.config.kinds import Kinds
 from shared.config.mistakes import Mistakes, joined, suggested
-from shared.config.model import Config, ProviderConfig, RouteConfig, TenantConfig
+from shared.config.model import BudgetMatch, Config, ProviderConfig, RouteConfig, TenantConfig
 
 
 def check(
@@ -21,12 +21,20 @@ def check(
     _check_routes(config, mistakes)
     _check_tenants(config.tenants, mistakes)
     for index, budget in enumerate(config.budgets):
-        _known(
-            budget.match.provider, config.providers, "provider",
-            f"budgets[{index}].match.provider", mistakes,
-        )  # fmt: skip
+        _check_match(budget.match, config, f"budgets[{index}].match", mistakes)
+    if not config.ledger.enabled and _has_budgets(config):
+        mistakes.add("ledger.enabled", "budgets need the ledger: switch it on, or remove them")
     if config.queue.heartbeat_s >= config.queue.lease_s:
         mistakes.add("queue.heartbeat_s", f"must be less than lease_s ({config.queue.lease_s:g})")
+
+
+def _has_budgets(config: Config) -> bool:
+    def of(tenant: TenantConfig) -> bool:
+        users = tenant.users is not None and tenant.users.budgets
+        return bool(tenant.budgets or users or any(key.budgets for key in tenant.keys))
+
+    routes = any(route.budgets for route in config.routes)
+    return bool(config.budgets) or routes or any(map(of, config.tenants))
 
 
 def _check_providers(
@@ -116,6 +124,17 @@ def _check_tenants(tenants: Sequence[TenantConfig], mistakes: Mistakes) -> None:
             if key.key and key.key in owners:
                 mistakes.add(place, f"the same key stands at {mistakes.spot(owners[key.key])}")
             owners.setdefault(key.key, place)
+
+
+def _check_match(match: BudgetMatch, config: Config, path: str, mistakes: Mistakes) -> None:
+    """Tenants, keys and users may be of the database; a model with / may need no route."""
+    _known(match.provider, config.providers, "provider", f"{path}.provider", mistakes)
+    named = {name for route in config.routes for name in (route.model, *route.aliases)}
+    wild = tuple(name[:-1] for name in named if name.endswith("*"))
+    if match.model is not None and "/" not in match.model and not match.model.startswith(wild):
+        _known(match.model, sorted(named), "route", f"{path}.model", mistakes)
+    if match.tag is not None and not match.tag.partition("=")[2]:
+        mistakes.add(f"{path}.tag", "must be a tag such as team=search")
 
 
 def _known(

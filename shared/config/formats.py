@@ -15,9 +15,13 @@ from ipaddress import ip_network
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from shared.config.mail import mail_server
+
 _USD_PLACES = 9  # a nano-dollar is the smallest amount that is kept
 _MAX_USD = 1_000_000_000  # nano-dollars of more would not fit 64 bits
+_MAX_FACTOR = 1000
 _WEBHOOK_KEY_BYTES = range(24, 65)  # Standard Webhooks
+_TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+(\.fifo)?")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -32,6 +36,20 @@ def usd(text: str) -> str:
     if amount > _MAX_USD:
         raise ValueError(f"must be at most {_MAX_USD} USD")
     plain = format(amount, "f")
+    if len(plain.rstrip("0").partition(".")[2]) > _USD_PLACES:
+        raise ValueError(f"must have at most {_USD_PLACES} decimal places")
+    return plain
+
+
+def factor(text: str) -> str:
+    """Return what a price is multiplied with, without exponent: `0.9`."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError("must be a factor such as 0.9") from error
+    if not number.is_finite() or not 0 <= number <= _MAX_FACTOR:
+        raise ValueError(f"must be a factor from 0 to {_MAX_FACTOR}")
+    plain = format(number, "f")
     if len(plain.rstrip("0").partition(".")[2]) > _USD_PLACES:
         raise ValueError(f"must have at most {_USD_PLACES} decimal places")
     return plain
@@ -97,6 +115,19 @@ def webhook_secret(text: str) -> str:
     return text
 
 
+def smtp(text: str) -> str:
+    """Return the URL of a mail server with the addresses it is to be used with."""
+    mail_server(text)
+    return text
+
+
+def sns_topic(text: str) -> str:
+    """Return the ARN of a topic of Amazon SNS."""
+    if _TOPIC.fullmatch(text) is None:
+        raise ValueError("must be such as arn:aws:sns:eu-west-1:123456789012:alerts")
+    return text
+
+
 def header_mistake(name: str, value: str) -> str | None:
     """Return why an HTTP header cannot be sent, or None."""
     if _HEADER_NAME.fullmatch(name) is None:
@@ -112,11 +143,14 @@ def _is_plain(text: str) -> bool:
 
 FORMATS: dict[str, Callable[[str], str]] = {
     "usd": usd,
+    "factor": factor,
     "url": url,
     "key": key,
     "network": network,
     "timezone": timezone,
     "date": calendar_date,
     "webhook_secret": webhook_secret,
+    "smtp": smtp,
+    "sns_topic": sns_topic,
 }
 """By the name that stands in a field's type."""

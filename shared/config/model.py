@@ -12,16 +12,21 @@ from msgspec import Meta
 
 from shared.config.conduct import (
     Alerts,
+    Billing,
     CacheConfig,
     FilesConfig,
+    LedgerConfig,
     LoggingConfig,
     Policies,
     QueueConfig,
     ServerConfig,
     WebhooksConfig,
 )
+from shared.config.price import Price, UnknownPrice
 from shared.config.section import (
     Date,
+    Factor,
+    FailureName,
     Headers,
     Key,
     ModelName,
@@ -45,18 +50,6 @@ StreamRecovery = Literal["off", "continue", "restart"]
 Window = Literal["hour", "day", "week", "month", "30d"]
 Scope = Literal["provider_models"]
 """What a key may do beyond the routes: address `provider/model` directly."""
-FailureName = Literal[
-    "rate_limited",
-    "overloaded",
-    "server_error",
-    "timeout",
-    "connection",
-    "malformed",
-    "credential",
-    "context_length",
-    "content_filter",
-]
-"""The kinds of failure that `on_failure` can send elsewhere."""
 
 
 class NamedKey(Section, frozen=True, kw_only=True):
@@ -101,6 +94,10 @@ class ProviderConfig(Section, frozen=True, kw_only=True):
     """Headers added to every call. Never shown."""
     params: dict[str, object] = {}
     """Body fields added to every call that does not set them."""
+    price_factor: Factor = "1"
+    """What all of its prices are multiplied with: a discount such as 0.9, or a margin."""
+    regional_factor: Factor = "1"
+    """What its prices are multiplied with for the region, searches and fees of a call excepted."""
 
 
 class Limits(Section, frozen=True, kw_only=True):
@@ -136,16 +133,16 @@ class Budget(Section, frozen=True, kw_only=True):
 
 
 class BudgetMatch(Section, frozen=True, kw_only=True):
-    """Whom a top-level budget binds; the set fields must all match."""
+    """Whom a top-level budget binds; the set fields must all match. None set: every call."""
 
     tenant: str | None = None
     """A tenant's id."""
     key: str | None = None
-    """A key's name."""
+    """A key's name, as in the file or in `sluiceway keys create`, or its id."""
     user: str | None = None
     """A user."""
     model: str | None = None
-    """A route's name."""
+    """A route's name; with a `*` at its end, all that begin so."""
     provider: str | None = None
     """A name under `providers`."""
     tag: str | None = None
@@ -157,19 +154,6 @@ class MatchedBudget(Budget, frozen=True, kw_only=True):
 
     match: BudgetMatch
     """Whom it binds; all fields that are set must match."""
-
-
-class Price(Section, frozen=True, kw_only=True):
-    """USD per million tokens, decimals as text; None falls back to `input` or `output`."""
-
-    input_per_mtok: Usd
-    """Input."""
-    output_per_mtok: Usd
-    """Output."""
-    cache_read_per_mtok: Usd | None = None
-    """Input read from the provider's cache. None: as `input_per_mtok`."""
-    cache_write_per_mtok: Usd | None = None
-    """Input written to it. None: as `input_per_mtok`."""
 
 
 class TargetConfig(Section, frozen=True, kw_only=True):
@@ -188,6 +172,8 @@ class TargetConfig(Section, frozen=True, kw_only=True):
     """Limits of this target."""
     price: Price | None = None
     """Its price, before that of the route."""
+    price_factor: Factor = "1"
+    """What its price is multiplied with, beside the factors of provider and route."""
     credential: str | None = None
     """The name of one of the provider's keys. None: any of them."""
     params: dict[str, object] = {}
@@ -301,14 +287,18 @@ class RouteConfig(Section, frozen=True, kw_only=True):
     lets it go on from there where it can."""
     price: Price | None = None
     """The price of all its targets, before the built-in list."""
+    price_factor: Factor = "1"
+    """What all prices of the route are multiplied with, beside the provider's factors."""
     limits: Limits | None = None
     """Limits of this route."""
     budgets: tuple[Budget, ...] = ()
     """Budgets of this route."""
     unsupported: Literal["drop", "error"] = "drop"
     """What happens to a parameter the target cannot do: `drop` or `error`."""
-    unknown_price: Literal["null", "deny", "estimate"] = "null"
-    """What a call without a known price does: `null` (cost null), `deny` or `estimate`."""
+    unknown_price: UnknownPrice = "null"
+    """What a call without a known price does: `null` (cost null), `deny`, or `estimate` by the
+    dearest price of the route's other targets, else of whoever sells a model of that name. A budget
+    that rejects denies what has none."""
     hold_output_tokens: Positive = 4096
     """Output assumed for a call that does not bound it, when money is set aside. Not sent to the
     provider."""
@@ -355,6 +345,9 @@ class TenantConfig(Section, frozen=True, kw_only=True):
     """Budgets of all its keys together."""
     users: UserTemplate | None = None
     """A template for each user of the tenant."""
+    timezone: Timezone | None = None
+    """Whose midnights end the days, weeks and months its spending is summed up in. None: those of
+    `billing`."""
     webhook_secret: WebhookSecret | None = None
     """Signs its webhooks: `whsec_` and the base64 of 24 to 64 bytes. None: minted with the tenant.
     """
@@ -386,9 +379,13 @@ class Config(Section, frozen=True, kw_only=True):
     webhooks: WebhooksConfig = WebhooksConfig()
     """Where webhooks may go."""
     files: FilesConfig = FilesConfig()
-    """Fetching pictures and documents by URL for providers that cannot."""
+    """Files that callers store, and those fetched by URL for providers that cannot."""
+    ledger: LedgerConfig = LedgerConfig()
+    """The record of every call."""
+    billing: Billing = Billing()
+    """How spending is summed up."""
     alerts: Alerts = Alerts()
-    """Where budget alerts go."""
+    """Where alerts about money go."""
     defaults: dict[str, object] = {}
     """Any key of a route but `model`, `aliases` and `targets`: put into every route that lacks it.
     Mappings are joined key by key, lists replaced."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from shared.config.model import Config, RouteConfig
+from shared.config.model import Config
 
 Places = Iterator[str]
 """The paths at which a file uses a feature."""
@@ -39,26 +39,6 @@ def _listed(places: list[str], most: int = 3) -> str:
     return ", ".join(places[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def _budgets(config: Config) -> Places:
-    for route in config.routes:
-        if route.budgets:
-            yield f'routes["{route.model}"].budgets'
-    for tenant in config.tenants:
-        if tenant.users is not None and tenant.users.budgets:
-            yield f'tenants["{tenant.id}"].users.budgets'
-    if config.budgets:
-        yield "budgets"
-
-
-def _routes_with(field: str, uses: Callable[[RouteConfig], bool]) -> Callable[[Config], Places]:
-    def places(config: Config) -> Places:
-        for route in config.routes:
-            if uses(route):
-                yield f'routes["{route.model}"].{field}'
-
-    return places
-
-
 def _capabilities(config: Config) -> Places:
     for route in config.routes:
         for number, target in enumerate(route.targets):
@@ -68,24 +48,7 @@ def _capabilities(config: Config) -> Places:
                 yield f'routes["{route.model}"].targets[{number}].capabilities'
 
 
-def _alerts(config: Config) -> Places:
-    for name in config.alerts.__struct_fields__:
-        if getattr(config.alerts, name) is not None:
-            yield f"alerts.{name}"
-
-
 GAPS: tuple[Gap, ...] = (
-    Gap(
-        feature="budgets of routes, of users and at the top level",
-        effect="costs are recorded, nothing is refused",
-        places=_budgets,
-    ),
-    Gap(feature="alerts", effect="none is sent", places=_alerts),
-    Gap(
-        feature="rules for unknown prices",
-        effect="the cost is null",
-        places=_routes_with("unknown_price", lambda route: route.unknown_price != "null"),
-    ),
     Gap(
         feature="declared capabilities of providers with a dialect of their own",
         effect="they are not consulted",

@@ -34,12 +34,20 @@ _FORMATS: Mapping[str, Schema] = {
         "maximum": 1_000_000_000,
         "pattern": r"^\+?[0-9]*\.?[0-9]*([eE][+-]?[0-9]+)?$",
     },
+    "factor": {
+        "type": ["number", "string"],
+        "minimum": 0,
+        "maximum": 1000,
+        "pattern": r"^\+?[0-9]*\.?[0-9]*([eE][+-]?[0-9]+)?$",
+    },
     "url": {"type": "string", "pattern": r"^[hH][tT][tT][pP][sS]?://[^\s]+$"},
     "key": {"type": _TEXT, "pattern": "^[!-~]+$"},
     "network": {"type": "string", "pattern": r"^[0-9A-Fa-f:.]+(/[0-9.]+)?$"},
     "timezone": {"type": "string", "minLength": 1},
     "date": {"type": "string", "pattern": "^[0-9]{4}-?[0-9]{2}-?[0-9]{2}$"},
     "webhook_secret": {"type": "string", "pattern": "^whsec_[A-Za-z0-9+/]+=*$"},
+    "smtp": {"type": "string", "pattern": "^smtps?://[^/?]+/?[?]"},
+    "sns_topic": {"type": "string", "pattern": "^arn:aws[a-z-]*:sns:[^:]+:[0-9]{12}:[^:]+$"},
 }
 _CLOSED = {"additionalProperties": False}
 _NAMED = ((RouteConfig, "model"), (TenantConfig, "id"))

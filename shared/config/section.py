@@ -6,7 +6,7 @@ for editors shows it all. A `pattern` is for that schema: `checks` says the same
 """
 
 import functools
-from typing import Annotated, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -16,11 +16,13 @@ Seconds = Annotated[float, Meta(gt=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Percent = Annotated[int, Meta(ge=1, le=1000)]
 Usd = Annotated[str, Meta(extra={"format": "usd"})]
+Factor = Annotated[str, Meta(extra={"format": "factor"})]
 Url = Annotated[str, Meta(extra={"format": "url"})]
 Network = Annotated[str, Meta(extra={"format": "network"})]
 Timezone = Annotated[str, Meta(extra={"format": "timezone"})]
 Date = Annotated[str, Meta(extra={"format": "date"})]
-SecretText = Annotated[str, Meta(extra={"secret": True})]
+SmtpUrl = Annotated[str, Meta(extra={"format": "smtp", "secret": True})]
+SnsTopic = Annotated[str, Meta(extra={"format": "sns_topic"})]
 SecretUrl = Annotated[str, Meta(extra={"format": "url", "secret": True})]
 Key = Annotated[str, Meta(extra={"format": "key", "secret": True})]
 WebhookSecret = Annotated[str, Meta(extra={"format": "webhook_secret", "secret": True})]
@@ -28,6 +30,19 @@ ProviderName = Annotated[str, Meta(pattern=r"^[^/\s]+$")]
 TenantId = Annotated[str, Meta(pattern=r"^[^/:\s]+$")]
 ModelName = Annotated[str, Meta(pattern=r"^[^*]*\*?$")]
 Headers = Annotated[dict[str, str], Meta(extra={"format": "headers", "secret": True})]
+
+FailureName = Literal[
+    "rate_limited",
+    "overloaded",
+    "server_error",
+    "timeout",
+    "connection",
+    "malformed",
+    "credential",
+    "context_length",
+    "content_filter",
+]
+"""The kinds of failure that `on_failure` can send elsewhere."""
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

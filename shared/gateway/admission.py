@@ -1,14 +1,19 @@
 """What a call passes before any provider is asked: its limits, then a hold of its cost."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import msgspec
 
 from shared.chat.usage import Usage, bounded
 from shared.clock import Clock, Deadline
 from shared.errors import BudgetExceeded, RateLimitExceeded
 from shared.gateway.answer import CallContext
+from shared.gateway.capacity import FullBook
 from shared.gateway.catalog import Catalog
 from shared.identity import Principal
 from shared.ids import IdMaker
+from shared.ledger.binding import Asked, Place
 from shared.ledger.cost import worst_cost_of
 from shared.ledger.estimate import worst_case
 from shared.ledger.holds import Hold, Holds
@@ -16,6 +21,7 @@ from shared.limits.limiter import Limiter, Scope, Standing, Taken
 from shared.limits.scopes import ScopeBook
 from shared.providers.request import InferenceRequest
 from shared.routing.plan import Plan, Step
+from shared.store.records import BudgetRef
 from shared.telemetry.tally import (
     observe_budget_refusal,
     observe_full_target,
@@ -74,6 +80,19 @@ class Estimates:
         return most
 
 
+def places_of(plan: Plan) -> tuple[Place, ...]:
+    """Return where a call of the plan may go, each place once; redirects are spare ones."""
+
+    def place(step: Step) -> Place:
+        configured = plan.configured if step.route == plan.route else step.route
+        return Place(step.route, configured, step.target.provider)
+
+    steps = [place(step) for step in plan.steps]
+    redirects = [place(step) for steps in plan.redirects.values() for step in steps]
+    spare = [one._replace(spare=True) for one in redirects]
+    return tuple(dict.fromkeys((*steps, *spare)))
+
+
 class Ticket:
     """One admitted call: what it has taken from limits and budgets, given back by `close`.
 
@@ -93,12 +112,26 @@ class Ticket:
         self._used_tokens = 0
         self._asked = False
 
-    def spend(self, usage: Usage, cost_nanousd: int | None) -> None:
-        """Count an attempt that has ended. Never fails."""
+    def spend(
+        self, usage: Usage, cost_nanousd: int | None, budgets: tuple[BudgetRef, ...] = ()
+    ) -> None:
+        """Count an attempt that has ended, in its budgets too. Never fails."""
         self._asked = True
         self._used_tokens += usage.input_tokens + usage.output_tokens
         if self.hold is not None and cost_nanousd:
-            self.hold.spend(cost_nanousd)
+            self.hold.spend(cost_nanousd, budgets)
+
+    def narrowed(self, plan: Plan) -> Plan:
+        """Return the plan without the steps whose own budgets are spent."""
+        hold = self.hold
+        if hold is None or hold.is_good_everywhere:
+            return plan
+
+        def covered(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+            return tuple(one for one in steps if hold.covers(one.route, one.target.provider))
+
+        redirects = {kind: covered(steps) for kind, steps in plan.redirects.items()}
+        return msgspec.structs.replace(plan, steps=covered(plan.steps), redirects=redirects)
 
     def close(self) -> None:
         """End the call: free its slot, settle its tokens, let the rest of its hold go.
@@ -137,11 +170,21 @@ class Room:
 class Admission:
     """Admits calls, or says why not. One per process and config."""
 
-    def __init__(self, limiter: Limiter, scopes: ScopeBook, clock: Clock, ids: IdMaker) -> None:
+    def __init__(
+        self,
+        limiter: Limiter,
+        scopes: ScopeBook,
+        clock: Clock,
+        ids: IdMaker,
+        refused: Callable[[BudgetExceeded], None] | None = None,
+    ) -> None:
+        """`refused` hears of each call that a budget refused."""
         self._limiter = limiter
         self._scopes = scopes
         self._clock = clock
         self._ids = ids
+        self._refused = refused
+        self.full = FullBook(clock)
 
     async def admit(
         self,
@@ -174,14 +217,22 @@ class Admission:
                 )
             except RateLimitExceeded as error:
                 observe_limit_refusal(error.limit_source)
+                scope = error.limit_source.rpartition("/")[0]
+                if scope == f"route:{plan.configured}":
+                    self.full.learn(scope, error)
                 raise
         try:
             hold = await holds.hold(
-                principal, estimates.most_nanousd(plan.steps), deadline=deadline
+                principal,
+                estimates.most_nanousd(plan.steps),
+                deadline=deadline,
+                asked=Asked(user=context.user, tags=context.tags, places=partial(places_of, plan)),
             )
         except BaseException as error:
             if isinstance(error, BudgetExceeded):
                 observe_budget_refusal("reject")
+                if self._refused is not None:
+                    self._refused(error)
             if taken is not None:
                 self._limiter.undo(taken)
             raise
@@ -203,7 +254,8 @@ class Admission:
                 slot=self._ids("slot"),
                 slot_s=left_s + SLOT_SLACK_S,
             )
-        except RateLimitExceeded:
+        except RateLimitExceeded as error:
             observe_full_target(step.target.provider)
+            self.full.learn(limits.name, error)
             raise
         return Room(self._limiter, taken)

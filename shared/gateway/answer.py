@@ -9,6 +9,7 @@ from shared.cache.entry import Entry
 from shared.chat.usage import Usage
 from shared.errors import FailedAttempt
 from shared.limits.limiter import Standing
+from shared.routing.position import Position
 
 
 class CallContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,15 +17,22 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True):
 
     `own_deadline` says that the caller shortened the time by a header. `session` is what the caller
     says belongs together. `cache` is what it says about caching, None where there is no cache.
+    `position` is where the chain of a job goes on that has run before.
     """
 
     request_id: str
     job_id: str | None = None
+    batch_id: str | None = None
     tags: dict[str, str] = {}
     user: str | None = None
     session: str | None = None
     own_deadline: bool = False
     cache: CacheControl | None = None
+    position: Position | None = None
+
+
+CostDoubt = Literal["unknown", "estimated"]
+"""What a caller should know of a cost: there is no price, or counts or price are made up."""
 
 
 class CacheTold(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +70,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     `attempts` lists every try, the good one last. `cost_nanousd` sums the priced ones of them
     and is None when the good one has no price. `standing` is what is left of the caller's limits.
     `media_type` is that of the body, None for JSON.
-    `dropped` are the caller's fields that the target could not be asked.
+    `dropped` are the caller's fields that the target could not be asked. `cost_doubt` is what is
+    not sure of the cost.
     """
 
     body: bytes
@@ -73,6 +82,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[FailedAttempt, ...]
     usage: Usage | None
     cost_nanousd: int | None
+    cost_doubt: CostDoubt | None = None
     standing: Standing | None = None
     dropped: tuple[str, ...] = ()
     media_type: str | None = None
@@ -90,6 +100,9 @@ class ServedStream(Protocol):
     cache: CacheTold | None
 
     @property
+    def cost_doubt(self) -> CostDoubt | None: ...
+
+    @property
     def route(self) -> str: ...
 
     @property
@@ -100,6 +113,9 @@ class ServedStream(Protocol):
 
     @property
     def tries(self) -> int: ...
+
+    @property
+    def attempts(self) -> tuple[FailedAttempt, ...]: ...
 
     @property
     def waited_ms(self) -> int: ...

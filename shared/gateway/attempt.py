@@ -4,13 +4,14 @@ from shared.chat.usage import Usage, bounded
 from shared.clock import Clock
 from shared.errors import CHAIN_CODES, FailedAttempt, FailureKind, GatewayError, UpstreamError
 from shared.gateway.admission import Room, Ticket
+from shared.gateway.answer import CostDoubt
 from shared.health.book import HealthBook
 from shared.health.breaker import Verdict
 from shared.ledger.books import Books, Charge, Opening, Outcome
-from shared.ledger.cost import cost_of
-from shared.ledger.prices import CompiledPrice
+from shared.ledger.cost import cost_of, disagrees
+from shared.ledger.rates import ESTIMATE, CompiledPrice
 from shared.routing.plan import Step
-from shared.telemetry.tally import observe_attempt, observe_cost
+from shared.telemetry.tally import observe_attempt, observe_cost, observe_doubt
 
 _FAULTS = frozenset(
     {
@@ -40,6 +41,8 @@ class Attempt:
     ) -> None:
         self.opening = opening
         self.cost_nanousd: int | None = None
+        self.estimated = False
+        """Whether its cost, once it is known, comes from made-up counts or another's price."""
         self._clock = clock
         self._books = books
         self._price = price
@@ -56,20 +59,23 @@ class Attempt:
     def close(
         self,
         outcome: Outcome,
-        usage: Usage,
+        usage: Usage | None,
         *,
         error: GatewayError | None = None,
         reported_model: str | None = None,
         first_token_s: float | None = None,
     ) -> FailedAttempt:
-        """Write the charge and return the attempt as callers see it."""
+        """Write the charge and return the attempt as callers see it.
+
+        No `usage`: the provider refused, and bills nothing.
+        """
         elapsed_s = self._clock.monotonic() - self._started_s
         upstream = error if isinstance(error, UpstreamError) else None
         code = _code_of(error)
         if not self._closed:
             self._closed = True
-            usage = bounded(usage)
-            self.cost_nanousd = None if self._price is None else cost_of(usage, self._price)
+            billed, usage = usage is not None, bounded(usage or Usage())
+            self.cost_nanousd = self._cost(usage) if billed else 0
             self._books.close(
                 Charge(
                     opening=self.opening,
@@ -84,7 +90,7 @@ class Attempt:
                     ended_at=self._clock.now(),
                 )
             )
-            self._ticket.spend(usage, self.cost_nanousd)
+            self._ticket.spend(usage, self.cost_nanousd, self.opening.budgets)
             if self._room is not None and upstream is not None and not upstream.sent:
                 self._room.leave()
             elif self._room is not None:
@@ -95,6 +101,8 @@ class Attempt:
                 )
             observe_attempt(self.opening.provider, outcome.value, code, elapsed_s, usage)
             observe_cost(self.opening.provider, self.cost_nanousd)
+            if billed:
+                self._tell_doubts(usage)
         return FailedAttempt(
             id=self.opening.attempt_id,
             provider=self.opening.provider,
@@ -105,6 +113,32 @@ class Attempt:
             duration_ms=round(elapsed_s * 1000),
             message=None if error is None else error.message,
         )
+
+    @property
+    def doubt(self) -> CostDoubt | None:
+        """What is not sure of its cost, as far as is known by now."""
+        if self._price is None:
+            return "unknown"
+        return "estimated" if self.estimated or self._price.source == ESTIMATE else None
+
+    def _cost(self, usage: Usage) -> int | None:
+        """Return what it cost; where the price is a guess, by the provider's own account."""
+        price = self._price
+        if price is None:
+            return None
+        self.estimated = usage.estimated or price.source == ESTIMATE
+        if price.source == ESTIMATE and usage.reported_nanousd is not None:
+            return usage.reported_nanousd
+        return cost_of(usage, price)
+
+    def _tell_doubts(self, usage: Usage) -> None:
+        provider, cost, reported = self.opening.provider, self.cost_nanousd, usage.reported_nanousd
+        if usage.estimated:
+            observe_doubt(provider, "usage")
+        elif self.estimated:
+            observe_doubt(provider, "price")
+        elif cost is not None and reported is not None and disagrees(cost, reported):
+            observe_doubt(provider, "reported")
 
     def _tell_health(self, outcome: Outcome, error: UpstreamError | None, elapsed_s: float) -> None:
         if error is not None and error.sent:

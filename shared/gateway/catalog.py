@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from functools import lru_cache
 
-from shared.config.model import Config, Price, ProviderConfig
-from shared.ledger.prices import CompiledPrice, compile_price
+import msgspec
+
+from shared.config.model import Config, ProviderConfig
+from shared.config.price import Price, PriceTerms, product
+from shared.ledger.prices import compile_price, dearest, likely_price
+from shared.ledger.rates import ESTIMATE, CompiledPrice, scaled
 from shared.providers.adapter import Adapter
 from shared.providers.exchange import Exchange
 from shared.providers.registry import adapter_for
@@ -72,10 +77,29 @@ class Catalog:
             for group in route.choices:
                 self.price(group[0].target, group[0].price)
 
-    def price(self, target: Target, override: Price | None) -> CompiledPrice | None:
-        """Return what the target costs; `override` is the config's own price for it."""
-        return self._price(target.provider, target.known_as, override)
+    def price(self, target: Target, terms: PriceTerms) -> CompiledPrice | None:
+        """Return what the target costs, by its route's terms; None where nobody knows."""
+        return self._price(target.provider, target.known_as, terms)
 
-    def _compiled(self, provider: str, model: str, override: Price | None) -> CompiledPrice | None:
+    def _compiled(self, provider: str, model: str, terms: PriceTerms) -> CompiledPrice | None:
+        price = self._found(provider, model, terms.price)
+        if price is None and terms.unknown == "estimate":
+            price = self._likely(model, terms)
+        if price is None:
+            return None
         config = self.providers[provider].config
-        return compile_price(config.kind, model, override, base_url=config.base_url, at=self._at)
+        factor = product(terms.factor, config.price_factor)
+        return scaled(price, Decimal(factor), Decimal(config.regional_factor))
+
+    def _found(self, provider: str, model: str, given: Price | None) -> CompiledPrice | None:
+        config = self.providers[provider].config
+        return compile_price(config.kind, model, given, base_url=config.base_url, at=self._at)
+
+    def _likely(self, model: str, terms: PriceTerms) -> CompiledPrice | None:
+        """Return the dearest price of a route's other targets, else of anybody's such model."""
+        known = (
+            msgspec.structs.replace(price, source=ESTIMATE, version=f"{price.version} {other[0]}")
+            for other in terms.alike
+            if (price := self._found(*other)) is not None
+        )
+        return dearest(known) or likely_price(model, self._at)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from shared.cache.entry import Entry
-from shared.gateway.answer import CacheTold, ServedStream
+from shared.errors import FailedAttempt
+from shared.gateway.answer import CacheTold, CostDoubt, ServedStream
 from shared.gateway.leading import Led, NotedBooks
 from shared.gateway.replay import Recording
 from shared.limits.limiter import Standing
@@ -45,6 +46,16 @@ class RecordedStream:
     def tries(self) -> int:
         """How many calls it took to get here."""
         return self._stream.tries
+
+    @property
+    def attempts(self) -> tuple[FailedAttempt, ...]:
+        """The tries so far."""
+        return self._stream.attempts
+
+    @property
+    def cost_doubt(self) -> CostDoubt | None:
+        """What is not sure of the cost."""
+        return self._stream.cost_doubt
 
     @property
     def waited_ms(self) -> int:
@@ -104,7 +115,9 @@ class ReplayedStream:
     """A kept answer as a stream: nobody is asked, nothing is charged."""
 
     tries = 0
+    attempts: tuple[FailedAttempt, ...] = ()
     standing: Standing | None = None
+    cost_doubt: CostDoubt | None = None
 
     def __init__(self, entry: Entry, cache: CacheTold, pieces: Iterator[bytes]) -> None:
         self.cache: CacheTold | None = cache

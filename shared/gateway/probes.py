@@ -18,6 +18,7 @@ from shared.gateway.catalog import Catalog
 from shared.gateway.parse import parse_request
 from shared.gateway.runner import Kit, Runner
 from shared.identity import Principal
+from shared.ledger.binding import NOTHING_ASKED, Asked
 from shared.ledger.books import Books
 from shared.ledger.holds import Hold
 from shared.routing.order import Draw
@@ -43,6 +44,7 @@ class _NoMoney:
         _amount_nanousd: int | None,
         *,
         deadline: Deadline,  # noqa: ARG002 (the port's)
+        asked: Asked = NOTHING_ASKED,  # noqa: ARG002 (the port's)
     ) -> Hold | None:
         return None
 

@@ -21,7 +21,7 @@ from shared.errors import (
     UpstreamError,
 )
 from shared.gateway.admission import Admission, Room, Ticket
-from shared.gateway.answer import CallContext
+from shared.gateway.answer import CallContext, CostDoubt
 from shared.gateway.attempt import Attempt
 from shared.gateway.catalog import Catalog
 from shared.gateway.files import Fetcher, NotFetched
@@ -30,12 +30,11 @@ from shared.health.book import HealthBook
 from shared.identity import Principal
 from shared.ids import IdMaker
 from shared.ledger.books import Books, Opening, Outcome
-from shared.ledger.estimate import guessed_usage
-from shared.ledger.prices import CompiledPrice
+from shared.ledger.estimate import guessed_usage, known_usage
+from shared.ledger.rates import CompiledPrice
 from shared.limits.limiter import Scope
 from shared.providers.exchange import Exchange, Reply, Transport
 from shared.providers.request import InferenceRequest
-from shared.providers.target import Target
 from shared.telemetry.log import get_logger
 from shared.telemetry.tally import observe_first_token
 
@@ -80,6 +79,7 @@ class Runner:
         self._context = context
         self.shown: list[FailedAttempt] = []
         self.spent_nanousd = 0
+        self._estimated = False
         self.dropped: tuple[str, ...] = ()
         self._preparation: Preparation | None = None
 
@@ -105,7 +105,7 @@ class Runner:
                 raise
             raise failure from error
         self.dropped = exchange.dropped
-        usage = reply.usage or guessed_usage(self._request, len(reply.body))
+        usage = known_usage(self._request, reply.usage, len(reply.body))
         self._won(attempt.close(Outcome.SUCCEEDED, usage, reported_model=reply.model), attempt)
         return reply, attempt
 
@@ -139,9 +139,16 @@ class Runner:
         """Return a flagged guess of what was used, from what was sent and received."""
         return guessed_usage(self._request, content_bytes)
 
+    def doubt(self, attempt: Attempt) -> CostDoubt | None:
+        """Return what is not sure of the cost of the request so far, with its last attempt's."""
+        if attempt.doubt == "unknown":
+            return "unknown"
+        return "estimated" if self._estimated or attempt.doubt is not None else None
+
     def _won(self, shown: FailedAttempt, attempt: Attempt) -> None:
         self.shown.append(shown)
         self.spent_nanousd += attempt.cost_nanousd or 0
+        self._estimated = self._estimated or attempt.estimated
 
     def close_stream(
         self,
@@ -152,9 +159,10 @@ class Runner:
     ) -> None:
         """Write how a stream that had shown content ended."""
         scanner = upstream.scanner
-        usage = scanner.usage
-        if usage is None or usage.estimated:
-            usage = filled_up(usage, self.estimated(scanner.content_bytes))
+        told = scanner.usage
+        if told is not None and scanner.content_bytes and not told.output_tokens:
+            told = msgspec.structs.replace(told, estimated=True)  # it has spoken and not counted
+        usage = known_usage(self._request, told, scanner.content_bytes)
         shown = attempt.close(
             outcome,
             usage,
@@ -175,7 +183,7 @@ class Runner:
             if error.kind is FailureKind.CREDENTIAL:
                 self._refused(attempt)
             billed = error.billed or (error.kind in MAYBE_BILLED and error.sent)
-            used = self.estimated(0) if billed else Usage()
+            used = self.estimated(0) if billed else None
             shown = attempt.close(Outcome.FAILED, used, error=error)
             self._won(shown, attempt)
             log.warning(
@@ -217,11 +225,13 @@ class Runner:
         try:
             if kit.catalog.providers[target.provider].prepares:
                 began_s = kit.clock.monotonic()
-                built = await self._prepared(target, limit_s, priced=price is not None)
+                built = await self._prepared(tried, limit_s, priced=price is not None)
                 limit_s = max(0.0, limit_s - (kit.clock.monotonic() - began_s))
             else:
-                built = self._built(target, self._request, priced=price is not None)
-            opening = self._opening(tried, price, kit.clock.now())
+                built = self._built(tried, self._request, priced=price is not None)
+            now = kit.clock.now()
+            price = None if price is None else price.at(now)
+            opening = self._opening(tried, price, now)
             await self._books.open(opening)
         except BaseException:
             if room is not None:
@@ -250,10 +260,10 @@ class Runner:
             raise TargetFull(refusal) from refusal
 
     async def _prepared(
-        self, target: Target, limit_s: float, *, priced: bool
+        self, tried: Try, limit_s: float, *, priced: bool
     ) -> Exchange | GatewayError:
         """Build the exchange after what it has to wait for; returns why it cannot be."""
-        kit = self._kit
+        kit, target = self._kit, tried.step.target
         if self._preparation is None:
             self._preparation = Preparation(kit.transport, kit.clock, kit.fetcher)
         provider = kit.catalog.providers[target.provider]
@@ -261,21 +271,23 @@ class Runner:
             ready = await self._preparation.prepare(provider, self._request, target, limit_s)
         except (UpstreamError, NotFetched, UnsupportedParameter) as error:
             return error
-        return self._built(target, ready.request, ready.secret, priced=priced)
+        return self._built(tried, ready.request, ready.secret, priced=priced)
 
     def _built(
         self,
-        target: Target,
+        tried: Try,
         request: InferenceRequest,
         obtained: str | None = None,
         *,
         priced: bool,
     ) -> Exchange | UnsupportedParameter | PermissionDenied | OwnFault:
-        hold = self.ticket.hold
-        if not priced and hold is not None and hold.rejects:
+        hold, target = self.ticket.hold, tried.step.target
+        walled = hold is not None and hold.at(tried.step.route, target.provider).rejects
+        if not priced and (walled or tried.step.price.unknown == "deny"):
+            why = "a budget that rejects applies to this key" if walled else "its route denies that"
             return PermissionDenied(
-                f"The price of {target.name} is unknown, and a budget that rejects applies to this "
-                "key; set `price` on the route or its target.",
+                f"The price of {target.name} is unknown, and {why}; set `price` on the route or "
+                "its target.",
                 param="model",
             )
         try:
@@ -290,6 +302,7 @@ class Runner:
             attempt_id=self._kit.ids("att"),
             request_id=context.request_id,
             job_id=context.job_id,
+            batch_id=context.batch_id,
             number=tried.number,
             tenant_id=self._principal.tenant_id,
             key_id=self._principal.key_id,
@@ -299,19 +312,13 @@ class Runner:
             route=step.route,
             provider=step.target.provider,
             model=step.target.model,
+            credential=step.target.credential,
             stream=self._request.stream,
             started_at=at,
             estimate_nanousd=self.ticket.estimates.cost_nanousd(step),
             estimate_usage=self.ticket.estimates.usage(step),
             price_source=None if price is None else price.source,
-            budgets=() if hold is None else hold.refs,
+            price_version=None if price is None else price.version,
+            budgets=() if hold is None else hold.at(step.route, step.target.provider).refs,
             grant=None if hold is None else hold.owner,
         )
-
-
-def filled_up(told: Usage | None, guessed: Usage) -> Usage:
-    """Return what a cut stream used: the input its head told, if it did, and the output it gave."""
-    if told is None:
-        return guessed
-    output = max(told.output_tokens, guessed.output_tokens)
-    return msgspec.structs.replace(told, output_tokens=output)

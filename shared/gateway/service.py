@@ -17,6 +17,7 @@ from shared.errors import (
 )
 from shared.gateway.admission import Estimates, Ticket
 from shared.gateway.answer import Answer, CallContext, ServedStream
+from shared.gateway.capacity import Capacity
 from shared.gateway.explaining import explain
 from shared.gateway.failure import kept
 from shared.gateway.hedging import Hedging
@@ -32,6 +33,7 @@ from shared.ledger.holds import Holds
 from shared.providers.request import InferenceRequest
 from shared.routing.order import Draw
 from shared.routing.plan import Plan
+from shared.routing.position import resumed
 from shared.routing.route import Route, direct_route
 
 PROVIDER_MODELS = "provider_models"
@@ -43,6 +45,7 @@ class Gateway:
 
     def __init__(self, kit: Kit, draw: Draw) -> None:
         self.kit = kit
+        self._capacity = Capacity(kit.catalog, kit.health, kit.admission.full)
         self._draw = draw
         self._planner = Planner(draw)
         self._allowances = Allowances(kit.clock, kit.health)
@@ -70,6 +73,7 @@ class Gateway:
         """
         plan, deadline = self._plan(principal, request, deadline, context)
         ticket = await self._admit(principal, plan, request, holds, deadline, context)
+        plan = ticket.narrowed(plan)
         runner = Runner(self.kit, principal, request, books, context, ticket)
         allowance = self._allowances.of(plan)
         try:
@@ -82,7 +86,9 @@ class Gateway:
                 allowance=allowance,
             )
         except ChainFailed as failure:
-            raise self._shown(failure, request, deadline, context) from failure
+            shown = self._shown(failure, request, deadline, context)
+            shown.spent_nanousd = runner.spent_nanousd
+            raise shown from failure
         finally:
             ticket.close()
         return Answer(
@@ -95,6 +101,7 @@ class Gateway:
             attempts=tuple(runner.shown),
             usage=reply.usage,
             cost_nanousd=None if attempt.cost_nanousd is None else runner.spent_nanousd,
+            cost_doubt=runner.doubt(attempt),
             standing=ticket.standing,
             dropped=runner.dropped,
         )
@@ -115,6 +122,7 @@ class Gateway:
         """
         plan, deadline = self._plan(principal, request, deadline, context)
         ticket = await self._admit(principal, plan, request, holds, deadline, context)
+        plan = ticket.narrowed(plan)
         runner = Runner(self.kit, principal, request, books, context, ticket)
         allowance = self._allowances.of(plan)
         recovery = self._recovery(plan, runner, request, deadline, allowance)
@@ -132,7 +140,9 @@ class Gateway:
         except BaseException as error:
             ticket.close()
             if isinstance(error, ChainFailed):
-                raise self._shown(error, request, deadline, context) from error
+                shown = self._shown(error, request, deadline, context)
+                shown.spent_nanousd = runner.spent_nanousd
+                raise shown from error
             raise
         return AnswerStream(plan.route, runner, upstream, attempt, recovery)
 
@@ -167,6 +177,10 @@ class Gateway:
             for name, route in named
             if route is not None and principal.may_ask(name, route.model, route.configured)
         ]
+
+    def standing_still(self) -> frozenset[str]:
+        """Return the models that no call can be made of just now; see `Capacity`."""
+        return self._capacity.standing_still()
 
     def check(self, principal: Principal, model: str) -> None:
         """Return if the key may ask for the model; for jobs, before they are accepted.
@@ -225,6 +239,8 @@ class Gateway:
     ) -> tuple[Plan, Deadline]:
         route = self._route(principal, request.head.model)
         plan = self._planner.plan(self.kit.catalog, self.kit.health, route, request, context)
+        if context.position is not None:
+            plan = resumed(plan, context.position, self.kit.health)
         total = Deadline.after(plan.total_s, self.kit.clock)
         return plan, total if total.at_s < deadline.at_s else deadline
 

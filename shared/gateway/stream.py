@@ -5,7 +5,7 @@ import msgspec
 from shared.attempts.recovery import Differs
 from shared.attempts.stream import UpstreamStream
 from shared.errors import FailedAttempt, GatewayError, StreamInterrupted, UpstreamError
-from shared.gateway.answer import CacheTold
+from shared.gateway.answer import CacheTold, CostDoubt
 from shared.gateway.attempt import Attempt
 from shared.gateway.recovery import Continued, Recovery
 from shared.gateway.runner import Runner
@@ -50,6 +50,11 @@ class AnswerStream:
     def attempts(self) -> tuple[FailedAttempt, ...]:
         """The tries so far; the one that streams is listed once it has ended."""
         return tuple(self._runner.shown)
+
+    @property
+    def cost_doubt(self) -> CostDoubt | None:
+        """What is not sure of the cost, as far as is known so far."""
+        return self._runner.doubt(self._attempt)
 
     @property
     def waited_ms(self) -> int:

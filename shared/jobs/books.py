@@ -3,12 +3,12 @@
 import msgspec
 
 from shared.errors import FailedAttempt
+from shared.jobs.commits import Commits, Opened, Page
 from shared.jobs.lease import LeaseLost
 from shared.ledger.books import Charge, Opening, Outcome
-from shared.ledger.settle import write_charges
-from shared.store.claims import close_attempts, open_attempt
+from shared.routing.position import Position, Tried, after_run
 from shared.store.engine import Store, Tx
-from shared.store.jobs import attempts_of
+from shared.store.jobs import count_attempts
 from shared.store.records import AttemptClosing, AttemptRow, JobRow
 
 
@@ -30,12 +30,14 @@ def decode_opening(packed: bytes) -> Opening:
 class JobBooks:
     """The books of one run of a job, kept under its lease."""
 
-    def __init__(self, store: Store, job: JobRow) -> None:
+    def __init__(self, store: Store, job: JobRow, commits: Commits | None = None) -> None:
+        """Without `commits` each write has its own transaction."""
         self._store = store
+        self._commits = commits or Commits(store)
         self._job = job
         # How many attempts earlier runs made; a first claim need not look.
         self._before: int | None = 0 if job.lease_token <= 1 else None
-        self._opened: list[str] = []
+        self._opened: dict[str, Opening] = {}
         self._charges: dict[str, Charge] = {}
 
     async def open(self, opening: Opening) -> None:
@@ -45,29 +47,56 @@ class JobBooks:
             LeaseLost: the job is somebody else's; the call must not be made.
             StoreUnavailable: it could not be recorded; the call must not be made.
         """
-        self._opened.append(opening.attempt_id)  # before the commit, whose reply may be lost
-        async with self._store.write() as tx:
-            if self._before is None:
-                self._before = len(await attempts_of(tx, self._job.id))
-            row = _row(self._job, opening, number=self._before + len(self._opened))
-            if not await open_attempt(tx, token=self._job.lease_token, row=row):
-                raise LeaseLost(self._job.id)
+        self._opened[opening.attempt_id] = opening  # before the commit, whose reply may be lost
+        if self._before is None:
+            async with self._store.read() as tx:
+                self._before = await count_attempts(tx, self._job.id)
+        opened = Opened(
+            lease=(self._job.id, self._job.lease_token),
+            row=_row(self._job, opening, number=self._before + len(self._opened)),
+            moved=bool(self._charges),  # whoever takes the job over goes on from here
+            position=self.position if self._charges else None,
+        )
+        if not await self._commits.open(opened):
+            raise LeaseLost(self._job.id)
 
     def close(self, charge: Charge) -> None:
         """Keep the charge until the run is settled; never waits and never fails."""
         self._charges[charge.opening.attempt_id] = charge
 
     @property
+    def position(self) -> dict[str, object] | None:
+        """Where the job's chain goes on when it runs again, as it lies in the job's row."""
+        tried = tuple(
+            _tried(opening, self._charges.get(attempt_id))
+            for attempt_id, opening in self._opened.items()
+        )
+        after = after_run(position_of(self._job), tried)
+        return None if after is None else msgspec.to_builtins(after)
+
+    @property
+    def unpriced(self) -> bool:
+        """Whether the answer's own cost is not known."""
+        charges = self._charges.values()
+        return any(one.outcome is Outcome.SUCCEEDED and one.cost_nanousd is None for one in charges)
+
+    @property
     def cost_nanousd(self) -> int | None:
         """The known costs of this run together; None when the answer's own is not known."""
         charges = self._charges.values()
-        if any(one.outcome is Outcome.SUCCEEDED and one.cost_nanousd is None for one in charges):
+        if self.unpriced:
             return None
         known = [one.cost_nanousd for one in charges if one.cost_nanousd is not None]
         return sum(known) if known else None
 
     async def settle(self, tx: Tx, shown: tuple[FailedAttempt, ...] = ()) -> None:
-        """Write the charges, close the rows and let the hold go, in the run's last transaction.
+        """Write what `enter` enters, in a transaction of the caller's."""
+        page = Page(tx)
+        self.enter(page, shown)
+        await page.flush()
+
+    def enter(self, page: Page, shown: tuple[FailedAttempt, ...] = ()) -> None:
+        """Enter the charges, close the rows and let the hold go, at the end of the run.
 
         `shown` lends the messages. An attempt without a charge was never made: the run was ended
         while its row was being written.
@@ -77,9 +106,21 @@ class JobBooks:
             _closing(attempt_id, self._charges.get(attempt_id), messages.get(attempt_id))
             for attempt_id in self._opened
         ]
-        if closings:
-            await close_attempts(tx, closings)
-        await write_charges(tx, list(self._charges.values()), release=[grant_of(self._job.id)])
+        page.settle(closings, list(self._charges.values()), release=grant_of(self._job.id))
+
+
+def position_of(job: JobRow) -> Position | None:
+    """Return where the job's chain goes on; None when it begins."""
+    return None if job.position is None else msgspec.convert(job.position, Position)
+
+
+def _tried(opening: Opening, charge: Charge | None) -> Tried:
+    return Tried(
+        provider=opening.provider,
+        model=opening.model,
+        credential=opening.credential,
+        code=None if charge is None else charge.code,
+    )
 
 
 def _row(job: JobRow, opening: Opening, *, number: int) -> AttemptRow:

@@ -23,7 +23,8 @@ async def expire_waiting(store: Store, bell: Bell, ids: IdMaker) -> int:
     async with store.write() as tx:
         now = await tx.now()
         for job in await past_deadline(tx, now, AT_ONCE):
-            end = Finish(status="expired", error=failure.ended(failure.expired()), at=now)
+            error = failure.ended(failure.expired(job.waits_for))
+            end = Finish(status="expired", error=error, at=now)
             if await end_unleased(tx, job.id, end):
                 count += 1
                 told = await tell(tx, ids, job, end) or told

@@ -4,20 +4,22 @@ from collections.abc import Callable, Mapping
 
 from shared.clock import Clock, Deadline
 from shared.config.model import Config
-from shared.errors import RateLimitExceeded
+from shared.errors import BudgetExceeded, RateLimitExceeded
 from shared.identity import Principal
 from shared.jobs.books import grant_of
+from shared.jobs.commits import Commits, Held
 from shared.jobs.lease import LeaseLost
 from shared.ledger.accounts import SLACK_S
-from shared.ledger.budgets import BudgetRule, BudgetTable, longest_call_s
-from shared.ledger.grants import Need, Stock, traded
-from shared.ledger.holds import Hold, Holds
+from shared.ledger.binding import NOTHING_ASKED, Asked, Bound
+from shared.ledger.budgets import BudgetTable, longest_call_s
+from shared.ledger.envelopes import enclosures_of
+from shared.ledger.grants import Need, Stock, limit_of, traded
+from shared.ledger.holds import CHOICE_WAIT_S, Hold, Holds
+from shared.ledger.rule import BudgetRule
 from shared.ledger.trader import HOLD_WAIT_S
-from shared.store.budgets import trade
-from shared.store.claims import is_held
+from shared.store.budgets import Trade
 from shared.store.engine import Store
 from shared.store.records import BudgetRef, BudgetStanding, JobRow
-from shared.telemetry.metrics import BUDGET_REFUSED
 
 POLL_S = 0.5
 """The first wait before SQL is asked again for money that running calls hold; then it doubles."""
@@ -25,12 +27,18 @@ POLL_S = 0.5
 Windows = dict[BudgetRef, BudgetRule]
 
 
-def job_holds(store: Store, config: Config, clock: Clock) -> Callable[[JobRow], Holds]:
-    """Return what makes the holds of one run of a job, by the budgets of the config."""
+def job_holds(
+    store: Store, config: Config, clock: Clock, commits: Commits | None = None
+) -> Callable[[JobRow], Holds]:
+    """Return what makes the holds of one run of a job, by the budgets of the config.
+
+    Through `commits` runs share transactions; without it their holds share them only.
+    """
     table, longest_s = BudgetTable(config), longest_call_s(config)
+    shared = commits or Commits(store)
 
     def holds_of(job: JobRow) -> Holds:
-        return JobHolds(store, table, job, clock, longest_s=longest_s)
+        return JobHolds(shared, table, job, clock, longest_s=longest_s)
 
     return holds_of
 
@@ -42,18 +50,23 @@ class JobHolds:
     """
 
     def __init__(
-        self, store: Store, table: BudgetTable, job: JobRow, clock: Clock, *, longest_s: float
+        self, commits: Commits, table: BudgetTable, job: JobRow, clock: Clock, *, longest_s: float
     ) -> None:
-        self._store = store
+        self._commits = commits
         self._table = table
         self._job = job
         self._clock = clock
         self._lifetime_s = longest_s + SLACK_S
 
     async def hold(
-        self, principal: Principal, amount_nanousd: int | None, *, deadline: Deadline
+        self,
+        principal: Principal,
+        amount_nanousd: int | None,
+        *,
+        deadline: Deadline,
+        asked: Asked = NOTHING_ASKED,
     ) -> Hold | None:
-        """Hold the amount in all budgets around the key's calls, or in none; see `Holds`.
+        """Hold the amount in all budgets around the call, or in none; see `Holds`.
 
         Raises:
             BudgetExceeded: the settled sum leaves no room.
@@ -61,28 +74,48 @@ class JobHolds:
             LeaseLost: the job is somebody else's.
             StoreUnavailable: nothing was held.
         """
-        rules = self._table.of(principal)
-        if not rules:
+        bound = self._table.bound(principal, asked)
+        if not bound.rules:
             return None
         now = self._clock.now()
-        refs = tuple(rule.ref_at(now) for rule in rules)
-        rejecting = {ref: rule for ref, rule in zip(refs, rules, strict=True) if rule.rejects}
-        if rejecting:
-            await self._take(rejecting, amount_nanousd or 0, deadline)
-        return Hold(refs, grant_of(self._job.id), rejects=bool(rejecting))
+        refs = {rule: rule.ref_at(now) for rule in bound.rules}
+        bound = await self._taken(bound, refs, amount_nanousd or 0, deadline)
+        everywhere, apart = enclosures_of(bound, refs)
+        return Hold(everywhere, grant_of(self._job.id), apart=apart)
 
-    async def _take(self, windows: Windows, amount: int, deadline: Deadline) -> None:
-        until_s = min(self._clock.monotonic() + HOLD_WAIT_S, deadline.at_s)
-        pause_s = POLL_S
+    async def _taken(
+        self, bound: Bound, refs: Mapping[BudgetRule, BudgetRef], amount: int, deadline: Deadline
+    ) -> Bound:
+        """Return what the call is held in: without the places whose own budgets are spent."""
         while True:
-            missing = await self._try(windows, amount)
+            windows = {refs[rule]: rule for rule in bound.rules if rule.rejects}
+            patience_s = CHOICE_WAIT_S if bound.has_choice else HOLD_WAIT_S
+            until_s = min(self._clock.monotonic() + patience_s, deadline.at_s)
+            try:
+                missing = await self._take(windows, amount, until_s) if windows else None
+            except BudgetExceeded as refused:
+                left = bound.without(refused.limit_source)
+                if left is None:
+                    raise
+                bound = left
+                continue
             if missing is None:
-                return
-            if self._clock.monotonic() >= until_s:
+                return bound
+            left = bound.without(missing.budget_id)
+            if left is None:
                 raise RateLimitExceeded(
                     f"Calls that run hold the rest of the budget {missing.budget_id}.",
                     retry_after_s=HOLD_WAIT_S,
                 )
+            bound = left
+
+    async def _take(self, windows: Windows, amount: int, until_s: float) -> BudgetRef | None:
+        """Take the amount in all windows; return one whose money stays held by others."""
+        pause_s = POLL_S
+        while True:
+            missing = await self._try(windows, amount)
+            if missing is None or self._clock.monotonic() >= until_s:
+                return missing
             await self._clock.sleep(pause_s)
             pause_s *= 2
 
@@ -96,24 +129,24 @@ class JobHolds:
             seen.update(standings)
             return traded(stocks, standings, [need])
 
-        async with self._store.write() as tx:
-            if not await is_held(tx, job_id=self._job.id, token=self._job.lease_token):
-                raise LeaseLost(self._job.id)
-            after = await trade(
-                tx,
-                owner=grant_of(self._job.id),
-                refs=windows,
-                decide=decide,
-                lifetime_s=self._lifetime_s,
-            )
+        trade = Trade(
+            owner=grant_of(self._job.id),
+            refs=tuple(windows),
+            decide=decide,
+            lifetime_s=self._lifetime_s,
+        )
+        lease = self._job.id, self._job.lease_token
+        after = await self._commits.hold(Held(lease=lease, trade=trade))
+        if after is None:
+            raise LeaseLost(self._job.id)
         if all(after[ref].amount_nanousd == seen[ref].amount_nanousd + amount for ref in windows):
             return None
         lacking: BudgetRef | None = None
         for ref, rule in windows.items():
-            if after[ref].settled_nanousd + amount > rule.limit_nanousd:
-                BUDGET_REFUSED.labels("reject").inc()
+            limit = limit_of(rule.limit_nanousd, after[ref])
+            if after[ref].settled_nanousd + amount > limit:
                 raise rule.exceeded(rule.period_at(ref.starts_at).ends_at)
-            left = rule.limit_nanousd - after[ref].settled_nanousd - after[ref].granted_nanousd
+            left = limit - after[ref].settled_nanousd - after[ref].granted_nanousd
             if left < amount and lacking is None:
                 lacking = ref
         return lacking

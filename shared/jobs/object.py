@@ -9,6 +9,9 @@ from shared.chat.usage import Usage
 from shared.jobs.state import FINAL
 from shared.store.records import AttemptRow, JobRow
 
+MOST_ATTEMPTS = 50
+"""Attempts that a job is shown with, the last ones; a job that waits out an outage makes more."""
+
 _NANOUSD_DIGITS = 9
 _HIDDEN = frozenset({"upstream_status", "attempts"})
 """Parts of a stored error that stand elsewhere in the job object."""
@@ -31,7 +34,7 @@ class JobResponse(msgspec.Struct, frozen=True, kw_only=True):
     """The call's answer."""
 
     status_code: int
-    body: msgspec.Raw
+    body: msgspec.Raw  # `null`: too large for a list, or not to be had now
 
 
 class JobObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,22 +52,32 @@ class JobObject(msgspec.Struct, frozen=True, kw_only=True):
     not_before: int | None
     metadata: dict[str, str]
     tags: dict[str, str]
-    attempts: tuple[JobAttempt, ...]
+    attempts: tuple[JobAttempt, ...]  # the last of them
+    attempts_made: int
     usage: Usage | None
     cost_usd: msgspec.Raw | None
     error: dict[str, object] | None
     response: JobResponse | None
     batch_id: str | None
     queue_position: int | None
+    estimated_start: int | None
+    waits_for: str | None
+    on_budget: str
     request_id: str
 
 
 def job_object(
-    job: JobRow, *, attempts: Sequence[AttemptRow] = (), queue_position: int | None = None
+    job: JobRow,
+    *,
+    attempts: Sequence[AttemptRow] = (),
+    queue_position: int | None = None,
+    estimated_start: datetime | None = None,
 ) -> JobObject:
     """Return the job as callers see it; `queue_position` counts from 1 and is theirs to guess by.
 
-    `response` is there once the job has succeeded, `error` once it has ended otherwise.
+    `attempts` are the last MOST_ATTEMPTS; their numbers say how many were made.
+    `response` is there once the job has succeeded, its body null when it lies elsewhere; `error`
+    once it has ended otherwise. `waits_for` is why it was put off: an error's code, or `budget`.
     """
     return JobObject(
         id=job.id,
@@ -79,12 +92,16 @@ def job_object(
         metadata=job.metadata,
         tags=job.tags,
         attempts=tuple(_attempt(row) for row in attempts),
+        attempts_made=max((row.number for row in attempts), default=0),
         usage=job.usage,
         cost_usd=None if job.cost_nanousd is None else usd(job.cost_nanousd),
         error=_error(job),
         response=_response(job),
         batch_id=job.batch_id,
         queue_position=None if job.status in FINAL else queue_position,
+        estimated_start=_seconds(estimated_start),
+        waits_for=job.waits_for,
+        on_budget=job.on_budget or "fail",
         request_id=job.request_id,
     )
 
@@ -112,9 +129,10 @@ def _attempt(row: AttemptRow) -> JobAttempt:
 
 
 def _response(job: JobRow) -> JobResponse | None:
-    if job.response_status is None or job.response_body is None:
+    if job.response_status is None:
         return None
-    return JobResponse(status_code=job.response_status, body=msgspec.Raw(job.response_body))
+    body = job.response_body or b"null"
+    return JobResponse(status_code=job.response_status, body=msgspec.Raw(body))
 
 
 def _error(job: JobRow) -> dict[str, object] | None:

@@ -42,16 +42,17 @@ class _Taken(msgspec.Struct, frozen=True, kw_only=True):
     topic: str | None = None
 
 
-async def rescue_jobs(store: Store, bell: Bell, ids: IdMaker) -> int:
+async def rescue_jobs(store: Store, bell: Bell, ids: IdMaker, *, booked: bool = True) -> int:
     """Take back up to 50 jobs whose lease has ended; return how many. Harmless twice.
 
-    Their open attempts become `lost` and cost their estimate. The jobs wait again, unless they
+    Their open attempts become `lost` and cost their estimate, which is `booked` where there is a
+    ledger. The jobs wait again, unless they
     were being cancelled, are past their deadline, or have cost too many workers.
     """
     async with store.write() as tx:
         now = await tx.now()
         jobs = await expired_leases(tx, now, AT_ONCE)
-        lost_charges = await _write_off(tx, jobs, now)
+        lost_charges = await _write_off(tx, jobs, now, booked=booked)
         taken = [await _take_back(tx, ids, job, now, len(lost_charges[job.id])) for job in jobs]
     for one in taken:
         _note(one)
@@ -75,7 +76,9 @@ async def _take_back(
     )
 
 
-async def _write_off(tx: Tx, jobs: Sequence[JobRow], now: datetime) -> dict[str, list[Charge]]:
+async def _write_off(
+    tx: Tx, jobs: Sequence[JobRow], now: datetime, *, booked: bool
+) -> dict[str, list[Charge]]:
     """Book the calls nobody knows the end of at their estimate, and let the jobs' holds go.
 
     Returns the charges by job. All are written at once, because two caretakers that go through
@@ -91,7 +94,7 @@ async def _write_off(tx: Tx, jobs: Sequence[JobRow], now: datetime) -> dict[str,
         for charge in charges
     ]
     await close_attempts(tx, closings)
-    await write_charges(tx, charges, release=[grant_of(job.id) for job in jobs])
+    await write_charges(tx, charges if booked else (), release=[grant_of(job.id) for job in jobs])
     return lost_charges
 
 

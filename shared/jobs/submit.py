@@ -1,16 +1,19 @@
 """Accepting a job: one transaction, then a ring."""
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 
 from shared.clock import Clock
-from shared.errors import InvalidRequest, OwnFault, QueueFull
+from shared.errors import InvalidRequest, OwnFault
 from shared.identity import Principal
 from shared.ids import IdMaker
+from shared.jobs.room import Room
 from shared.jobs.terms import Wishes, check_terms
 from shared.queue.bell import Bell
 from shared.queue.tasks import jobs_topic
-from shared.store.engine import Store
-from shared.store.jobs import count_open, get_job, insert_job
+from shared.store.engine import Store, Tx
+from shared.store.jobs import get_job, insert_job
 from shared.store.records import JobRow, NewJob
 from shared.telemetry.log import get_logger
 
@@ -20,14 +23,15 @@ ENDPOINTS = frozenset({
 })  # fmt: skip
 """The calls that can be jobs."""
 
-FULL_RETRY_S = 10.0
-"""What a caller with a full queue is told to wait; below the 120 s that SDKs obey."""
-
 log = get_logger(__name__)
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """A call to be made later: `body` is the endpoint's own JSON, already parsed once."""
+    """A call to be made later: `body` is the endpoint's own JSON, already parsed once.
+
+    `headers` are those of the caller that its provider is to see, names in lower case. `streamed`:
+    its events are kept while it runs. `response_id` is that of a response in the background.
+    """
 
     endpoint: str
     body: bytes
@@ -36,6 +40,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     user: str | None = None
     batch_id: str | None = None
+    model: str | None = None
+    headers: dict[str, str] = {}
+    streamed: bool = False
+    response_id: str | None = None
 
 
 async def submit(
@@ -46,22 +54,25 @@ async def submit(
     clock: Clock,
     principal: Principal,
     order: Order,
-    limit: int,
+    room: Room,
+    also: Callable[[Tx, NewJob], Awaitable[None]] | None = None,
 ) -> JobRow:
     """Commit the job, ring, and return it. Once this returns, the job reaches a final state.
 
-    `limit` is `queue.max_queued_per_tenant`. A broker that is away changes nothing.
+    `room` is the process's. A broker that is away changes nothing.
+    `also` is done in the same transaction; when it raises, there is no job.
 
     Raises:
         InvalidRequest: the endpoint or a term is wrong; `param` names it.
-        QueueFull: the tenant has `limit` open jobs.
+        QueueFull: the tenant or the class has as many jobs as it may.
         StoreUnavailable: nothing was accepted.
     """
     job = new_job(ids, clock=clock, principal=principal, order=order)
     async with store.write() as tx:
-        if await count_open(tx, job.tenant_id) >= limit:
-            raise QueueFull(f"{limit} jobs are open already.", retry_after_s=FULL_RETRY_S)
+        await room.check(tx, job)
         await insert_job(tx, job, await tx.now())
+        if also is not None:
+            await also(tx, job)
         row = await get_job(tx, job.tenant_id, job.id)
     if row is None:
         raise OwnFault("the job vanished while it was inserted")
@@ -97,4 +108,9 @@ def new_job(ids: IdMaker, *, clock: Clock, principal: Principal, order: Order) -
         deadline=terms.deadline,
         not_before=terms.not_before,
         batch_id=order.batch_id,
+        model=order.model,
+        headers=order.headers,
+        streamed=order.streamed,
+        response_id=order.response_id,
+        on_budget=terms.on_budget,
     )

@@ -8,7 +8,7 @@ import msgspec
 
 from shared.errors import InvalidRequest
 from shared.queue.tasks import CLASSES
-from shared.store.records import Priority
+from shared.store.records import OnBudget, Priority
 from shared.webhooks.urls import url_mistake
 
 DEFAULT_LIFE = timedelta(hours=24)
@@ -26,6 +26,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     not_before: object = None
     metadata: object = None
     webhook_url: object = None
+    on_budget: object = None
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +37,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     not_before: datetime | None
     metadata: dict[str, str]
     webhook_url: str | None
+    on_budget: OnBudget | None = None
 
 
 def check_terms(wishes: Wishes, now: datetime) -> Terms:
@@ -66,6 +68,7 @@ def check_terms(wishes: Wishes, now: datetime) -> Terms:
         not_before=not_before,
         metadata=_metadata(wishes.metadata),
         webhook_url=_webhook_url(wishes.webhook_url),
+        on_budget=_on_budget(wishes.on_budget),
     )
 
 
@@ -107,6 +110,15 @@ def _priority(value: object) -> Priority:
         case _:
             pass
     raise InvalidRequest(f"priority must be one of {', '.join(CLASSES)}.", param="priority")
+
+
+def _on_budget(value: object) -> OnBudget | None:
+    match value:
+        case None | "fail" | "wait":
+            return value
+        case _:
+            pass
+    raise InvalidRequest("on_budget must be fail or wait.", param="on_budget")
 
 
 def _metadata(value: object) -> dict[str, str]:

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+AGE_S = 60.0
+"""Waiting so long adds one to a class's weight."""
+
 
 class ClassWheel:
     """Smooth weighted round robin over the classes.
@@ -18,8 +21,28 @@ class ClassWheel:
         """
         if not weights or min(weights.values()) < 0:
             raise ValueError("a wheel needs classes with weights of 0 or more")
+        self._shares = dict(weights)
         self._weights = dict(weights)
         self._credit = dict.fromkeys(weights, 0)
+
+    def age(self, waits_s: Mapping[str, float]) -> None:
+        """Take note of how long the oldest job of each class has waited, in seconds.
+
+        Every minute of it is worth as much as one more of weight, up to the heaviest class's own.
+        """
+        most = max(self._shares.values())
+        for name, share in self._shares.items():
+            minutes = int(waits_s.get(name, 0.0) / AGE_S)
+            self._weights[name] = max(share, min(most, share + minutes))
+
+    def turns(self, count: int) -> dict[str, int]:
+        """Return how many of so many turns each class has, in the first one's order."""
+        order = self.turn()
+        turns = dict.fromkeys(order, 0)
+        turns[order[0]] += 1
+        for _ in range(count - 1):
+            turns[self.turn()[0]] += 1
+        return turns
 
     def turn(self) -> tuple[str, ...]:
         """Return the classes in this turn's order of preference.

@@ -1,14 +1,14 @@
 """What a process has of each window, and what it should trade about it now. No IO."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
 from shared.clock import Clock
-from shared.ledger.budgets import BudgetRule
 from shared.ledger.grants import Grant, Need, Stock
+from shared.ledger.rule import BudgetRule
 from shared.store.records import BudgetRef
 
 LOOK_S = 0.5
@@ -16,6 +16,9 @@ LOOK_S = 0.5
 
 IDLE_S = 2.0
 """After so long without a call a grant's free money goes back."""
+
+FORGET_S = 120.0
+"""After so long an account without money is forgotten: users come and go."""
 
 RENEW_S = 30.0
 """How often a grant's life is prolonged."""
@@ -61,6 +64,8 @@ class Accounts:
         self._clock = clock
         self._lifetime_s = lifetime_s
         self._accounts: dict[BudgetRef, Account] = {}
+        self._wanting: dict[BudgetRef, Account] = {}
+        self._raised: Mapping[str, int] = {}
         self._next_look_s = 0.0
         self._away_until_s = 0.0
 
@@ -76,7 +81,22 @@ class Accounts:
 
     def grant(self, rule: BudgetRule, now: datetime) -> Grant:
         """Return the grant of the window that a call belongs to which starts now."""
-        return self._kept(Grant(rule, rule.period_at(now))).grant
+        raised = self._raised.get(rule.budget_id, 0)
+        account = self._kept(Grant(rule, rule.period_at(now), raised))
+        account.active_s = self._clock.monotonic()
+        return account.grant
+
+    def raise_limits(self, raised: Mapping[str, int]) -> None:
+        """Hear by how much the limits of which budgets are higher now; the others are not."""
+        self._raised = raised
+        for account in self:
+            account.grant.raised = raised.get(account.grant.rule.budget_id, 0)
+
+    def want(self, grant: Grant) -> None:
+        """Hear that a call has found the stock of a grant low."""
+        grant.low = 0
+        grant.wants = True
+        self._wanting[grant.ref] = self._kept(grant)
 
     def keep(self, grants: Iterable[Grant]) -> None:
         """Know these grants, which may have been forgotten because their window has ended."""
@@ -104,13 +124,14 @@ class Accounts:
         due = {ref for ref in short if now_s >= self._accounts[ref].tight_until_s}
         stocks = {ref: self._short_of(ref) for ref in short}
         if now_s >= self._away_until_s:
-            for ref, account in self._accounts.items():
+            for ref, account in (self._accounts if looks else self._wanting).items():
                 if ref in short:
                     continue
                 stock = self._looked(account, now_s) if looks else self._asked(account, now_s)
                 if stock is not None:
                     stocks[ref] = stock
                     due.add(ref)
+            self._wanting = {}
         if not due:
             return None
         needs = (
@@ -164,8 +185,10 @@ class Accounts:
                 grant.amount = min(grant.amount, max(0, grant.held + grant.spent))
                 account.unsure = True
             used = grant.amount or grant.held or grant.spent or account.unsure
-            if not used and ref not in demand and self._ended(grant):
+            rests = self._ended(grant) or now_s - account.active_s > FORGET_S
+            if rests and not used and ref not in demand:
                 del self._accounts[ref]
+                self._wanting.pop(ref, None)
 
 
 def _demand(waiters: Iterable[Waiting]) -> dict[BudgetRef, int]:

@@ -27,13 +27,15 @@ class Outcome(enum.Enum):
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
     """What is known before the call. `estimate_nanousd` is what a lost attempt is charged at.
 
-    Its cost is settled in the windows of `budgets`, and taken off the grants that `grant` has in
-    them: the name of the process's grants, or of the job's.
+    `credential` is the name of one, never the secret. The cost is settled in the windows of
+    `budgets`, and taken off the grants that `grant` has in them: the name of the process's grants,
+    or of the job's.
     """
 
     attempt_id: str
     request_id: str
     job_id: str | None = None
+    batch_id: str | None = None
     number: int
     tenant_id: str
     key_id: str
@@ -43,11 +45,13 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     route: str
     provider: str
     model: str
+    credential: str = ""
     stream: bool = False
     started_at: datetime
     estimate_nanousd: int | None = None
     estimate_usage: Usage = Usage(estimated=True)
     price_source: str | None = None
+    price_version: str | None = None
     budgets: tuple[BudgetRef, ...] = ()
     grant: str | None = None
 
@@ -79,6 +83,16 @@ class Books(Protocol):
 
     def close(self, charge: Charge) -> None:
         """Record how the attempt ended; never waits and never fails."""
+
+
+class NoBooks:
+    """The books of a gateway that keeps no ledger."""
+
+    async def open(self, opening: Opening) -> None:
+        """Record nothing."""
+
+    def close(self, charge: Charge) -> None:
+        """Record nothing."""
 
 
 def lost(opening: Opening, ended_at: datetime) -> Charge:

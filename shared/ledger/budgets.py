@@ -1,80 +1,71 @@
-"""Which budgets bind whom, and which of their windows a moment lies in. Pure."""
+"""The budgets of a config, by whom they bind. Pure."""
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from datetime import date, datetime
-from decimal import Decimal
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
-import msgspec
-
-from shared.config.model import Budget, Config, Window
-from shared.errors import BudgetExceeded
+from shared.config.model import Budget, BudgetMatch, Config
 from shared.identity import Principal, file_key_id
-from shared.ledger.cost import NANOUSD_PER_USD
-from shared.ledger.periods import Period, period_at
+from shared.ledger.binding import Around, Asked, Binding, Bound
+from shared.ledger.rule import EACH, BudgetRule, rule_of
 from shared.store.records import BudgetRef
 
+__all__ = ["BudgetRef", "BudgetRule", "BudgetTable", "longest_call_s", "open_starts"]
 
-class BudgetRule(msgspec.Struct, frozen=True, kw_only=True):
-    """A budget of the config. One that does not reject is counted and refuses nothing.
-
-    `budget_id` is such as `tenant:acme/day` or `key:acme/ci/month`, with `-2` and so on where an
-    owner has several of one window.
-    """
-
-    budget_id: str
-    limit_nanousd: int
-    rejects: bool
-    window: Window
-    timezone: str
-    starts_on: date | None
-
-    def period_at(self, now: datetime) -> Period:
-        """Return the budget's period that holds the moment."""
-        return period_at(now, self.window, timezone=self.timezone, starts_on=self.starts_on)
-
-    def ref_at(self, now: datetime) -> BudgetRef:
-        """Return the window that a call belongs to which starts now."""
-        return BudgetRef(budget_id=self.budget_id, starts_at=self.period_at(now).starts_at)
-
-    def exceeded(self, ends_at: datetime, *, held: bool = False) -> BudgetExceeded:
-        """Return the refusal in the window that ends then; `held`: by what runs, not yet spent."""
-        why = "held by calls that run" if held else "spent"
-        return BudgetExceeded(
-            f"The budget {self.budget_id} does not cover this call: the rest is {why}.",
-            limit_source=self.budget_id,
-            resets_at=math.ceil(ends_at.timestamp()),
-        )
+MOST_KEYS = 10_000
+"""Keys of which a table remembers what binds them; those of the database are without number."""
 
 
 class BudgetTable:
-    """The budgets of tenants and of the keys in the config."""
+    """Every budget of a config.
+
+    Ids begin with whose it is (`tenant:acme/day`, `key:acme/ci/day`, `user:acme/bob/day`,
+    `route:gpt-4o/day`) or, of a top-level budget, with what it matches
+    (`tenant:acme,model:gpt-4o/day`, `all/day`).
+    """
 
     def __init__(self, config: Config) -> None:
-        self.of_tenants: Mapping[str, tuple[BudgetRule, ...]] = {
-            tenant.id: tuple(_rules(f"tenant:{tenant.id}", tenant.budgets))
-            for tenant in config.tenants
-            if tenant.budgets
-        }
-        self.of_keys: Mapping[str, tuple[BudgetRule, ...]] = {
-            file_key_id(tenant.id, key.name): (
-                *self.of_tenants.get(tenant.id, ()),
-                *_rules(f"key:{tenant.id}/{key.name}", key.budgets),
-            )
-            for tenant in config.tenants
-            for key in tenant.keys
-            if key.budgets
-        }
-        """Their tenant's come first."""
+        self.bindings = tuple(_bindings(config))
+        self._by_id = {one.rule.budget_id: one for one in self.bindings}
+        self._around: dict[tuple[str, str, str], Around] = {}
+
+    def around(self, principal: Principal) -> Around:
+        """Return the budgets that may bind a key's calls."""
+        who = principal.tenant_id, principal.key_id, principal.key_name
+        known = self._around.get(who)
+        if known is None:
+            if len(self._around) >= MOST_KEYS:
+                self._around.clear()
+            found = [one for one in self.bindings if one.binds(principal)]
+            known = self._around[who] = Around(found)
+        return known
 
     def of(self, principal: Principal) -> tuple[BudgetRule, ...]:
-        """Return all budgets around a key's calls."""
-        own = self.of_keys.get(principal.key_id)
-        return self.of_tenants.get(principal.tenant_id, ()) if own is None else own
+        """Return the budgets around all calls of a key, whatever they ask."""
+        return self.around(principal).fixed
+
+    def bound(self, principal: Principal, asked: Asked) -> Bound:
+        """Return the budgets around one call."""
+        return self.around(principal).bound(asked)
+
+    def rule(self, budget_id: str) -> BudgetRule | None:
+        """Return the budget of that id, also a user's own; None when the config has none such."""
+        if (known := self._by_id.get(budget_id)) is not None:
+            return None if known.each_user else known.rule
+        owner, _, window = budget_id.rpartition("/")
+        tenant, _, user = owner.partition("/")
+        template = self._by_id.get(f"{tenant}/{EACH}/{window}")
+        if template is None or not template.each_user:
+            return None
+        return template.rule.with_word(user)
 
     def __bool__(self) -> bool:
-        return bool(self.of_tenants or self.of_keys)
+        return bool(self.bindings)
+
+
+def open_starts(config: Config, now: datetime) -> frozenset[datetime]:
+    """Return when the windows of the config's budgets began that are open at a moment."""
+    return frozenset(one.rule.period_at(now).starts_at for one in _bindings(config))
 
 
 def longest_call_s(config: Config) -> float:
@@ -82,16 +73,63 @@ def longest_call_s(config: Config) -> float:
     return max((route.timeouts.total_s for route in config.routes), default=600.0)
 
 
-def _rules(owner: str, budgets: Iterable[Budget]) -> Iterable[BudgetRule]:
-    seen = Counter[str]()
-    for budget in budgets:
-        seen[budget.window] += 1
-        number = seen[budget.window]
-        yield BudgetRule(
-            budget_id=f"{owner}/{budget.window}" + (f"-{number}" if number > 1 else ""),
-            limit_nanousd=int(Decimal(budget.limit_usd) * NANOUSD_PER_USD),
-            rejects=budget.action == "reject",
-            window=budget.window,
-            timezone=budget.timezone,
-            starts_on=None if budget.starts_on is None else date.fromisoformat(budget.starts_on),
-        )
+class _Ids:
+    """Gives out ids; of one owner and window the second has `-2`."""
+
+    def __init__(self) -> None:
+        self._seen = Counter[str]()
+
+    def rule(self, owner: str, tenant_id: str | None, budget: Budget) -> BudgetRule:
+        own_id = f"{owner}/{budget.window}"
+        self._seen[own_id] += 1
+        number = self._seen[own_id]
+        return rule_of(own_id + (f"-{number}" if number > 1 else ""), tenant_id, budget)
+
+
+def _bindings(config: Config) -> Iterator[Binding]:
+    """Name them all: a tenant's come first, then those of keys, users and routes."""
+    ids = _Ids()
+    for tenant in config.tenants:
+        owner = f"tenant:{tenant.id}"
+        for budget in tenant.budgets:
+            yield Binding(rule=ids.rule(owner, tenant.id, budget), tenant=tenant.id)
+    for tenant in config.tenants:
+        for key in tenant.keys:
+            for budget in key.budgets:
+                rule = ids.rule(f"key:{tenant.id}/{key.name}", tenant.id, budget)
+                own_id = file_key_id(tenant.id, key.name)
+                yield Binding(rule=rule, tenant=tenant.id, key=own_id)
+        for budget in () if tenant.users is None else tenant.users.budgets:
+            rule = ids.rule(f"user:{tenant.id}/{EACH}", tenant.id, budget)
+            yield Binding(rule=rule, tenant=tenant.id, each_user=True)
+    for route in config.routes:
+        for budget in route.budgets:
+            yield Binding(rule=ids.rule(f"route:{route.model}", None, budget), route=route.model)
+    named = {alias: route.model for route in config.routes for alias in route.aliases}
+    for matched in config.budgets:
+        match = matched.match
+        rule = ids.rule(_owner(match), match.tenant, matched)
+        yield _matching(rule, match, named)
+
+
+def _owner(match: BudgetMatch) -> str:
+    fields: Iterable[tuple[str, str | None]] = (
+        (name, getattr(match, name)) for name in match.__struct_fields__
+    )
+    return ",".join(f"{name}:{value}" for name, value in fields if value is not None) or "all"
+
+
+def _matching(rule: BudgetRule, match: BudgetMatch, named: Mapping[str, str]) -> Binding:
+    tag = None
+    if match.tag is not None:
+        name, _, value = match.tag.partition("=")
+        tag = name, value
+    return Binding(
+        rule=rule,
+        tenant=match.tenant,
+        key=match.key,
+        user=match.user,
+        route=None if match.model is None else named.get(match.model, match.model),
+        provider=match.provider,
+        tag=tag,
+    )

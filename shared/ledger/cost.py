@@ -1,47 +1,29 @@
 """Money of one attempt: integer nano-dollars, rounded once."""
 
 from shared.chat.usage import Usage
-from shared.ledger.prices import CompiledPrice, Rate
+from shared.ledger.rates import CompiledPrice, Rate
 
 NANOUSD_PER_USD = 1_000_000_000
-_TOKENS_PER_MTOK = 1_000_000
-_CHARACTERS_PER_MCHAR = 1_000_000
-_MS_PER_HOUR = 3_600_000
+_SHARE = 18_000_000
+"""Parts of a nano-dollar: a million tokens and the 3,600,000 ms of an hour both divide it."""
+_PER_MILLION = _SHARE // 1_000_000
+_PER_HOUR = _SHARE // 3_600_000
+_PER_1000 = _SHARE // 1_000
 
 
 def cost_of(usage: Usage, price: CompiledPrice) -> int:
     """Return the cost in nano-dollars.
 
     Exact in integers and rounded once at the end, half up. The length of the whole prompt chooses
-    the step of every rate, output included, as all vendors do it. Cached and audio tokens are
-    subsets; when they overlap (cached audio), the cache counts first. The tier is the one that the
-    answer names, whatever was asked for.
+    the step of every rate, output included, as all vendors do it. Cached, audio, image and
+    reasoning tokens are subsets; when they overlap, the first of them counts. The tier is the one
+    that the answer names, whatever was asked for.
     """
     price = price.of(usage.service_tier)
-    prompt = usage.input_tokens
-    cache_read = min(usage.cache_read_tokens, prompt)
-    cache_write = min(usage.cache_write_tokens, prompt - cache_read)
-    hour = min(usage.cache_write_1h_tokens, cache_write)
-    audio_in = min(usage.input_audio_tokens, prompt - cache_read - cache_write)
-    audio_out = min(usage.output_audio_tokens, usage.output_tokens)
-    nanousd_tokens = 0
-    for tokens, rate in (
-        (prompt - cache_read - cache_write - audio_in, price.input),
-        (cache_read, price.cache_read),
-        (cache_write - hour, price.cache_write),
-        (hour, price.cache_write_1h or price.cache_write),
-        (audio_in, price.input_audio),
-        (usage.output_tokens - audio_out, price.output),
-        (audio_out, price.output_audio),
-    ):
-        if tokens:
-            nanousd_tokens += tokens * rate.at(prompt)
-    if usage.input_image_tokens or usage.output_image_tokens:
-        nanousd_tokens += _pictures(usage, price)
-    per_call = price.per_request_nanousd
-    if usage.input_characters or usage.input_audio_ms:
-        per_call += _pieces(usage, price)
-    return per_call + (nanousd_tokens + _TOKENS_PER_MTOK // 2) // _TOKENS_PER_MTOK
+    parts = _tokens(usage, price) * _PER_MILLION
+    if usage.input_characters or usage.input_audio_ms or usage.web_searches:
+        parts += _pieces(usage, price)
+    return price.per_request_nanousd + (parts + _SHARE // 2) // _SHARE
 
 
 def worst_cost_of(usage: Usage, price: CompiledPrice) -> int:
@@ -54,13 +36,19 @@ def worst_cost_of(usage: Usage, price: CompiledPrice) -> int:
         price.cache_write,
         price.cache_write_1h,
         price.cache_read,
+        price.cache_read_audio,
         price.input_audio,
         price.input_image,
     )
-    dearest_out = _dearest(price.output, price.output_audio, price.output_image)
-    nanousd_tokens = usage.input_tokens * dearest_in + usage.output_tokens * dearest_out
-    pieces = _pieces(usage, price) if usage.input_characters or usage.input_audio_ms else 0
-    return price.per_request_nanousd + pieces - (-nanousd_tokens // _TOKENS_PER_MTOK)
+    dearest_out = _dearest(price.output, price.reasoning, price.output_audio, price.output_image)
+    tokens = usage.input_tokens * dearest_in + usage.output_tokens * dearest_out
+    parts = tokens * _PER_MILLION + _pieces(usage, price)
+    return price.per_request_nanousd - (-parts // _SHARE)
+
+
+def disagrees(cost_nanousd: int, reported_nanousd: int) -> bool:
+    """Return whether a cost differs from the provider's own account by more than 1 %."""
+    return abs(cost_nanousd - reported_nanousd) * 100 > max(cost_nanousd, reported_nanousd)
 
 
 def usd_text(nanousd: int) -> str:
@@ -71,29 +59,46 @@ def usd_text(nanousd: int) -> str:
     return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
 
 
-def _pictures(usage: Usage, price: CompiledPrice) -> int:
-    """Return what tokens of pictures cost more than other tokens, times a million."""
-    more = 0
-    for tokens, own, other in (
-        (min(usage.input_image_tokens, usage.input_tokens), price.input_image, price.input),
-        (min(usage.output_image_tokens, usage.output_tokens), price.output_image, price.output),
+def _tokens(usage: Usage, price: CompiledPrice) -> int:
+    """Return what the tokens cost, in millionths of a nano-dollar; each is counted once."""
+    prompt = usage.input_tokens
+    read_sound = min(usage.cache_read_audio_tokens, usage.cache_read_tokens)
+    hour = min(usage.cache_write_1h_tokens, usage.cache_write_tokens)
+    total, plain = 0, prompt
+    for tokens, rate in (
+        (usage.cache_read_tokens - read_sound, price.cache_read),
+        (read_sound, price.cache_read_audio or price.cache_read),
+        (usage.cache_write_tokens - hour, price.cache_write),
+        (hour, price.cache_write_1h or price.cache_write),
+        (usage.input_audio_tokens, price.input_audio),
+        (usage.input_image_tokens, price.input_image or price.input),
     ):
-        if own is not None:
-            more += tokens * (own.at(usage.input_tokens) - other.at(usage.input_tokens))
-    return more
+        if tokens:
+            counted = min(tokens, plain)
+            plain -= counted
+            total += counted * rate.at(prompt)
+    total += plain * price.input.at(prompt)
+    plain = usage.output_tokens
+    for tokens, rate in (
+        (usage.output_audio_tokens, price.output_audio),
+        (usage.output_image_tokens, price.output_image or price.output),
+        (usage.reasoning_tokens, price.reasoning or price.output),
+    ):
+        if tokens:
+            counted = min(tokens, plain)
+            plain -= counted
+            total += counted * rate.at(prompt)
+    return total + plain * price.output.at(prompt)
 
 
 def _pieces(usage: Usage, price: CompiledPrice) -> int:
-    """Return what characters and sound cost, each rounded up."""
-    characters = -(-usage.input_characters * price.per_mchar_nanousd // _CHARACTERS_PER_MCHAR)
-    sound = -(-usage.input_audio_ms * price.per_audio_hour_nanousd // _MS_PER_HOUR)
-    return characters + sound
+    """Return what characters, sound and searches cost, in shares of a nano-dollar."""
+    return (
+        usage.input_characters * price.per_mchar_nanousd * _PER_MILLION
+        + usage.input_audio_ms * price.per_audio_hour_nanousd * _PER_HOUR
+        + usage.web_searches * price.per_1000_searches_nanousd * _PER_1000
+    )
 
 
 def _dearest(*rates: Rate | None) -> int:
-    most = 0
-    for rate in filter(None, rates):
-        most = max(most, rate.base)
-        for _, step in rate.steps:
-            most = max(most, step)
-    return most
+    return max(rate.most for rate in rates if rate is not None)

@@ -26,6 +26,10 @@ _ANSWERLESS = frozenset({"/v1/embeddings", "/v1/moderations", "/v1/rerank"})
 _SOUND = frozenset({SPEECH, TRANSCRIPTIONS})
 _FREE = frozenset({"/v1/messages/count_tokens"})
 """Nobody charges for counting."""
+_PICTURES = "/v1/images/generations"
+PICTURE_TOKENS = 6_240
+"""One picture of GPT Image at its largest and best, by OpenAI's table."""
+_IN_WORDS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"})
 
 
 class Asked(Protocol):
@@ -88,10 +92,12 @@ def worst_case(request: Asked, *, hold_output_tokens: int) -> Usage:
         return sound_to_hold(request.endpoint, size_bytes, hold_output_tokens=hold_output_tokens)
     answers = 0 if request.endpoint in _ANSWERLESS else request.choice_count
     bound = request.max_output_tokens
+    most = hold_output_tokens if bound is None else min(bound, MOST_OUTPUT_TOKENS)
+    if request.endpoint == _PICTURES:
+        most = max(most, PICTURE_TOKENS)
     return Usage(
         input_tokens=_input_tokens(request, HOLD_BYTES_PER_TOKEN),
-        output_tokens=answers
-        * (hold_output_tokens if bound is None else min(bound, MOST_OUTPUT_TOKENS)),
+        output_tokens=answers * most,
         estimated=True,
     )
 
@@ -106,9 +112,32 @@ def guessed_usage(request: Asked, content_bytes: int) -> Usage:
     if request.endpoint in _SOUND:
         return likely_sound(request.endpoint, len(request.raw))
     output = 0 if request.endpoint in _ANSWERLESS else -(-content_bytes // TYPICAL_BYTES_PER_TOKEN)
+    drawn = 0
+    if request.endpoint == _PICTURES and content_bytes:
+        output = drawn = request.choice_count * PICTURE_TOKENS  # base64 is no text
     return Usage(
         input_tokens=_input_tokens(request, TYPICAL_BYTES_PER_TOKEN),
         output_tokens=output,
+        output_image_tokens=drawn,
+        estimated=True,
+    )
+
+
+def known_usage(request: Asked, told: Usage | None, content_bytes: int) -> Usage:
+    """Return what was used: the counts that were told, and a flagged guess of what was not.
+
+    An estimated count knows the input and perhaps not all of the output: a cut stream's head. What
+    asks a model in words has an input: servers that had it in a cache of theirs may count none.
+    """
+    if told is None:
+        return guessed_usage(request, content_bytes)
+    if request.endpoint not in _IN_WORDS or (told.input_tokens and not told.estimated):
+        return told
+    guess = guessed_usage(request, content_bytes if told.estimated else 0)
+    return msgspec.structs.replace(
+        told,
+        input_tokens=told.input_tokens or guess.input_tokens,
+        output_tokens=max(told.output_tokens, guess.output_tokens),
         estimated=True,
     )
 

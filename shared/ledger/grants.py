@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from shared.ledger.budgets import BudgetRule
 from shared.ledger.periods import Period
+from shared.ledger.rule import BudgetRule
 from shared.store.records import BudgetRef, BudgetStanding
 
 SHARE = 8
@@ -20,7 +20,7 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stock(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process brings to a trade about one window.
+    """What a process brings to a trade about one window, whose limit is without its raises.
 
     `returned_nanousd` is given back, whoever gets it then. `free_nanousd` is kept and held by no
     call; below zero, calls have cost more than they held. `fills` asks for a share in stock.
@@ -37,7 +37,7 @@ def traded(
     standings: Mapping[BudgetRef, BudgetStanding],
     needs: Sequence[Need],
 ) -> dict[BudgetRef, int]:
-    """Return the amounts the process shall have; none grows past its limit.
+    """Return the amounts the process shall have; none grows past its limit and its raises.
 
     First what it has overspent is covered, then the needs in turn, each whole or not at all. Where
     all are covered and it fills, up to an eighth of what is left comes into its stock.
@@ -47,7 +47,8 @@ def traded(
     for ref, stock in stocks.items():
         now = standings[ref]
         returned = min(stock.returned_nanousd, now.amount_nanousd)
-        left = stock.limit_nanousd - now.settled_nanousd - now.granted_nanousd + returned
+        left = limit_of(stock.limit_nanousd, now) - now.settled_nanousd - now.granted_nanousd
+        left += returned
         overspent = max(0, -stock.free_nanousd)
         amounts[ref] = now.amount_nanousd - returned + max(0, min(overspent, left))
         spare[ref] = left - overspent
@@ -58,6 +59,11 @@ def traded(
             more = share_of(spare[ref] + free) - free
             amounts[ref] += max(0, min(more, spare[ref]))
     return amounts
+
+
+def limit_of(limit_nanousd: int, now: BudgetStanding) -> int:
+    """Return what may be spent in a window, its raises included."""
+    return limit_nanousd + (now.raised_nanousd or 0)
 
 
 def share_of(left_nanousd: int) -> int:
@@ -87,6 +93,7 @@ class Grant:
     Plain attributes, in nano-dollars, because every call passes here: `held` by running calls or
     on its way back to SQL, `spent` by attempts whose rows are not in SQL yet. When the free money
     falls below `low` the stock wants to be filled. `calls` counts holds, to see who is idle.
+    `raised` comes on top of the rule's limit.
     """
 
     __slots__ = (
@@ -96,6 +103,7 @@ class Grant:
         "granted",
         "held",
         "low",
+        "raised",
         "ref",
         "rule",
         "settled",
@@ -104,8 +112,9 @@ class Grant:
         "wants",
     )
 
-    def __init__(self, rule: BudgetRule, period: Period) -> None:
+    def __init__(self, rule: BudgetRule, period: Period, raised: int = 0) -> None:
         self.rule = rule
+        self.raised = raised
         self.ref = BudgetRef(budget_id=rule.budget_id, starts_at=period.starts_at)
         self.ends_at = period.ends_at
         self.amount = self.held = self.spent = 0
@@ -119,9 +128,14 @@ class Grant:
         return self.amount - self.held - self.spent
 
     @property
+    def limit(self) -> int:
+        """What may be spent in the window now."""
+        return self.rule.limit_nanousd + self.raised
+
+    @property
     def share(self) -> int:
         """What this process may have in stock, by what SQL last told."""
-        left = self.rule.limit_nanousd - self.settled - self.granted
+        left = self.limit - self.settled - self.granted
         return share_of(left + max(0, self.free))
 
     def take(self, amount: int) -> None:
@@ -131,6 +145,8 @@ class Grant:
 
     def adopt(self, now: BudgetStanding) -> None:
         """Follow SQL, unless something newer was heard already."""
+        if now.raised_nanousd is not None:
+            self.raised = now.raised_nanousd
         if now.version <= self.version:
             return
         self.amount = now.amount_nanousd
@@ -143,5 +159,5 @@ class Grant:
         self.spent = max(0, self.spent - cost)
 
     def never_covers(self, amount: int) -> bool:
-        """Say whether what is settled leaves no room; that does not pass before the window ends."""
-        return self.settled + amount > self.rule.limit_nanousd
+        """Say whether what is settled leaves no room; only a raise or the window's end helps."""
+        return self.settled + amount > self.limit

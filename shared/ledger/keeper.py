@@ -10,6 +10,7 @@ from shared.errors import StoreUnavailable
 from shared.ledger.books import Charge, Opening, lost
 from shared.ledger.settle import Follower, Standings, write_charges
 from shared.ledger.spool import Spool, orphans
+from shared.ledger.watch import BudgetWatch
 from shared.store.budgets import settle
 from shared.store.engine import Store
 from shared.store.ledger import REFUSALS
@@ -68,15 +69,24 @@ class SpoolBooks:
 
 
 class Keeper:
-    """The background task of a process that owns a spool. `follower` hears what reached SQL."""
+    """The background task of a process that owns a spool. `follower` hears what reached SQL.
+
+    `watch` has told what that brings about.
+    """
 
     def __init__(
-        self, spool: Spool, store: Store, clock: Clock, follower: Follower | None = None
+        self,
+        spool: Spool,
+        store: Store,
+        clock: Clock,
+        follower: Follower | None = None,
+        watch: BudgetWatch | None = None,
     ) -> None:
         self._spool = spool
         self._store = store
         self._clock = clock
         self._follower = follower
+        self._watch = watch
 
     async def run(self) -> None:
         """Flush for ever; cancelled by its owner, who then calls `flush` a last time."""
@@ -117,7 +127,7 @@ class Keeper:
             if end == self._spool.flushed_bytes:
                 break
             standings = await insert_charges(
-                self._store, charges, self._spool.path.parent / REFUSED
+                self._store, charges, self._spool.path.parent / REFUSED, self._watch
             )
             self._spool.flushed(end)
             if self._follower is not None:
@@ -129,7 +139,9 @@ class Keeper:
         return moved
 
 
-async def insert_charges(store: Store, charges: list[Charge], refused: Path) -> Standings:
+async def insert_charges(
+    store: Store, charges: list[Charge], refused: Path, watch: BudgetWatch | None = None
+) -> Standings:
     """Write ledger rows and settle their budgets; those that stand already change nothing.
 
     A row that the database will never take, because of a value, goes to the file `refused`, for
@@ -145,10 +157,10 @@ async def insert_charges(store: Store, charges: list[Charge], refused: Path) -> 
         return {}
     try:
         async with store.write() as tx:
-            standings = await write_charges(tx, charges)
+            standings = await write_charges(tx, charges, watch=watch)
     except REFUSALS as error:
         if len(charges) > 1:
-            each = [await insert_charges(store, [charge], refused) for charge in charges]
+            each = [await insert_charges(store, [charge], refused, watch) for charge in charges]
             return {name: standing for one in each for name, standing in one.items()}
         log.critical(
             "ledger.refused",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice
 
-_BATCH = {"processing": "batch"}
-"""How the list says what Anthropic's answers call the tier `batch`."""
+_TOLD = {("processing", "batch"): "batch", ("speed", "fast"): "fast"}
+"""What answers call a tier that the list knows by another word: Anthropic's batches and speed."""
 
 
 def tiers_of(
@@ -21,9 +21,12 @@ def tiers_of(
     """
     found: dict[str, ModelPrice] = {}
     for variant in model.price_variants or ():
-        tier = "batch" if variant.when == _BATCH else variant.when.get("service_tier")
         begun = variant.constraint is None or at is None or variant.constraint.active(at)
-        if tier is None or len(variant.when) > 1 or not begun:
+        if len(variant.when) != 1 or not begun:
+            continue
+        [(word, value)] = variant.when.items()
+        tier = value if word == "service_tier" else _TOLD.get((word, value))
+        if tier is None:
             continue
         varied = found.setdefault(tier, copy(standard))
         named = {name: rate for name, rate in vars(variant.prices).items() if rate is not None}

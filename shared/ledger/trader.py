@@ -5,21 +5,21 @@ what SQL answers is taken over whole, so that a reply that was lost only has to 
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from shared.clock import Clock, Deadline
-from shared.errors import BudgetExceeded, GatewayError, StoreUnavailable
+from shared.errors import GatewayError, StoreUnavailable
 from shared.ledger.accounts import LOOK_S, Accounts, Deal, returning
 from shared.ledger.books import Charge
-from shared.ledger.budgets import BudgetRule
 from shared.ledger.grants import Grant, traded
-from shared.ledger.settle import Standings
+from shared.ledger.rule import BudgetRule
+from shared.ledger.settle import Standings, spent_together
 from shared.store.budgets import settle, trade
 from shared.store.engine import Store
 from shared.store.records import BudgetRef, BudgetStanding
 from shared.telemetry.log import get_logger
-from shared.telemetry.metrics import BUDGET_REFUSED, GRANT_REFILLS, HOLD_WAIT_SECONDS
+from shared.telemetry.metrics import GRANT_REFILLS, HOLD_WAIT_SECONDS
 
 log = get_logger("budgets")
 
@@ -57,28 +57,64 @@ class Trader:
         self._lifetime_s = lifetime_s
         self._accounts = Accounts(clock, lifetime_s=lifetime_s)
         self._work = asyncio.Event()
+        self._going: dict[BudgetRef, int] = {}
 
     def grant(self, rule: BudgetRule, now: datetime) -> Grant:
         """Return the grant of the window that a call belongs to which starts now."""
         return self._accounts.grant(rule, now)
 
+    def held(self, ref: BudgetRef) -> int:
+        """Return what running calls hold in a window."""
+        account = self._accounts.find(ref)
+        return 0 if account is None else account.grant.held - self._going.get(ref, 0)
+
+    def idle(self, ref: BudgetRef) -> int:
+        """Return what this process was granted in a window and no call has taken."""
+        account = self._accounts.find(ref)
+        free = 0 if account is None else max(0, account.grant.free)
+        return free + self._going.get(ref, 0)
+
+    def holding(self) -> Iterator[tuple[BudgetRef, int, int]]:
+        """Yield each window that calls hold in, with what is settled of it, and what they hold."""
+        for account in self._accounts:
+            ref = account.grant.ref
+            held = account.grant.held - self._going.get(ref, 0)
+            if held:
+                yield ref, account.grant.settled, held
+
     def wake(self) -> None:
         """Look soon whether somebody who waits can be served, or a stock filled."""
         self._work.set()
 
-    async def wait(self, grants: tuple[Grant, ...], amount: int, deadline: Deadline) -> None:
+    def want(self, grant: Grant) -> None:
+        """Hear that a call has found the stock of a grant low: it is filled up soon."""
+        self._accounts.want(grant)
+        self.wake()
+
+    def raise_limits(self, raised: Mapping[str, int]) -> None:
+        """Hear by how much the limits of which budgets are higher now; the others are not."""
+        self._accounts.raise_limits(raised)
+        if self.waiters:
+            self.wake()
+
+    async def wait(
+        self,
+        grants: tuple[Grant, ...],
+        amount: int,
+        deadline: Deadline,
+        patience_s: float = HOLD_WAIT_S,
+    ) -> None:
         """Return when the amount is held in all these grants.
 
         Raises:
             BudgetExceeded: the settled sum leaves no room, or what is left stayed held by running
-                calls for 5 s, or until the deadline.
+                calls for `patience_s`, or until the deadline.
             StoreUnavailable: the grants do not cover it and the database cannot be asked.
         """
         if (full := _full(grants, amount)) is not None:
-            BUDGET_REFUSED.labels("reject").inc()
             raise full
         started_s = self._clock.monotonic()
-        until_s = min(started_s + HOLD_WAIT_S, deadline.at_s)
+        until_s = min(started_s + patience_s, deadline.at_s)
         self._accounts.keep(grants)
         waiter = _Waiter(grants, amount, until_s)
         self.waiters.append(waiter)
@@ -89,19 +125,16 @@ class Trader:
             if _was_served(waiter):  # in the moment it gave up
                 self._put_back(waiter)
             raise
-        except BudgetExceeded:
-            BUDGET_REFUSED.labels("reject").inc()
-            raise
         finally:
             HOLD_WAIT_SECONDS.observe(self._clock.monotonic() - started_s)
 
     def settled(self, charges: Sequence[Charge], standings: Standings) -> None:
         """Hear that the charges are in SQL for good; never fails."""
-        for charge in charges:
-            if charge.opening.grant == self.owner and charge.cost_nanousd:
-                for ref in charge.opening.budgets:
+        for owner, refs, cost in spent_together(charges):
+            if owner == self.owner and cost:
+                for ref in refs:
                     if (account := self._accounts.find(ref)) is not None:
-                        account.grant.written(charge.cost_nanousd)
+                        account.grant.written(cost)
         for (owner, ref), standing in standings.items():
             account = self._accounts.find(ref)
             if owner == self.owner and account is not None:
@@ -209,6 +242,7 @@ class Trader:
         going = [(self._accounts[ref], stock) for ref, stock in deal.stocks.items()]
         for account, stock in going:
             account.grant.held += stock.returned_nanousd
+            self._going[account.grant.ref] = stock.returned_nanousd
         answered: dict[BudgetRef, BudgetStanding] = {}
         committed = False
         started_s = self._clock.monotonic()
@@ -231,6 +265,7 @@ class Trader:
         finally:
             for account, stock in going:
                 account.grant.held -= stock.returned_nanousd
+                self._going.pop(account.grant.ref, None)
                 if not committed:
                     account.grant.amount -= stock.returned_nanousd
                     account.unsure = True

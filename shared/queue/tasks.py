@@ -14,6 +14,9 @@ RING = "ring"
 DELIVERIES = "deliveries"
 """The topic that says: webhook deliveries are due."""
 
+BATCHES = "batches"
+"""The topic that says: a batch is to be looked at."""
+
 CLASSES: tuple[Literal["interactive"], Literal["default"], Literal["batch"]] = (
     "interactive",
     "default",
@@ -39,5 +42,5 @@ def jobs_topic(job_class: str) -> str:
     return f"jobs:{job_class}"
 
 
-TOPICS = frozenset({DELIVERIES, *(jobs_topic(name) for name in CLASSES)})
+TOPICS = frozenset({DELIVERIES, BATCHES, *(jobs_topic(name) for name in CLASSES)})
 """Every topic. Anything else in a message is an old or broken sender's and is ignored."""

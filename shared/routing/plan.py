@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from shared.config.model import Breaker, Hedge, Price, Retry, StreamRecovery, Timeouts
+from shared.config.model import Breaker, Hedge, Retry, StreamRecovery, Timeouts
+from shared.config.price import PriceTerms
 from shared.errors import FailureKind
 from shared.limits.limiter import Scope
 from shared.providers.target import Target
@@ -18,8 +19,7 @@ NO_FACTS = Facts()
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One target to try, with the policies of the route it comes from.
 
-    `price` is the config's own for this target, None where the list decides. `limits` are the
-    target's own, None where it has none.
+    `price` says how the target's price is found. `limits` are its own, None where it has none.
     """
 
     route: str
@@ -28,7 +28,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
     breaker: Breaker = Breaker()
     hold_output_tokens: int = 4096
-    price: Price | None = None
+    price: PriceTerms = PriceTerms()
     limits: Scope | None = None
 
 

@@ -8,15 +8,16 @@ from shared.config.model import (
     Breaker,
     Config,
     Hedge,
-    Price,
     ProviderConfig,
     Retry,
     RouteConfig,
     Sticky,
     Strategy,
     StreamRecovery,
+    TargetConfig,
     Timeouts,
 )
+from shared.config.price import Price, PriceTerms, product
 from shared.errors import FailureKind
 from shared.limits.limiter import Scope
 from shared.limits.scopes import target_scopes
@@ -26,13 +27,13 @@ from shared.providers.target import Target
 class WeightedTarget(msgspec.Struct, frozen=True, kw_only=True):
     """A target and its share; one per credential when a provider has several.
 
-    `price` is the config's own for this target, None where the list decides. `limits` are the
-    target's own, one count for all of its credentials.
+    `price` says how its price is found. `limits` are the target's own, one count for all of its
+    credentials.
     """
 
     target: Target
     weight: int
-    price: Price | None = None
+    price: PriceTerms = PriceTerms()
     limits: Scope | None = None
 
 
@@ -108,7 +109,7 @@ def direct_route(model: str, providers: Mapping[str, ProviderConfig]) -> Route |
         model=model,
         configured=f"{provider}/*",
         strategy="priority",
-        choices=(_by_credential(target, providers[provider], None),),
+        choices=(_by_credential(target, providers[provider], PriceTerms()),),
     )
 
 
@@ -119,7 +120,11 @@ def resolved(wildcard: Route, prefix: str, model: str) -> Route:
     def filled(choice: WeightedTarget) -> WeightedTarget:
         upstream = choice.target.model.replace("*", matched)
         target = msgspec.structs.replace(choice.target, model=upstream)
-        return msgspec.structs.replace(choice, target=target)
+        alike = tuple(
+            (who, name.replace("*", matched), own) for who, name, own in choice.price.alike
+        )
+        price = msgspec.structs.replace(choice.price, alike=alike)
+        return msgspec.structs.replace(choice, target=target, price=price)
 
     choices = tuple(tuple(filled(choice) for choice in group) for group in wildcard.choices)
     return msgspec.structs.replace(wildcard, model=model, choices=choices)
@@ -144,8 +149,8 @@ def _compiled(
             capabilities=target.capabilities,
             unsupported=entry.unsupported,
         )
-        price, scope = target.price or entry.price, limits.get((entry.model, number))
-        choices.append(_by_credential(named, provider, price, scope))
+        scope = limits.get((entry.model, number))
+        choices.append(_by_credential(named, provider, _terms(entry, target), scope))
     return Route(
         model=entry.model,
         configured=entry.model,
@@ -163,8 +168,22 @@ def _compiled(
     )
 
 
+def _terms(entry: RouteConfig, target: TargetConfig) -> PriceTerms:
+    others = (other for other in entry.targets if other is not target)
+    return PriceTerms(
+        price=target.price or entry.price,
+        factor=product(entry.price_factor, target.price_factor),
+        unknown=entry.unknown_price,
+        alike=tuple(map(_priced_as, others)) if entry.unknown_price == "estimate" else (),
+    )
+
+
+def _priced_as(target: TargetConfig) -> tuple[str, str, Price | None]:
+    return target.provider, target.base_model or target.model, target.price
+
+
 def _by_credential(
-    target: Target, provider: ProviderConfig, price: Price | None, limits: Scope | None = None
+    target: Target, provider: ProviderConfig, price: PriceTerms, limits: Scope | None = None
 ) -> tuple[WeightedTarget, ...]:
     names: Sequence[tuple[str, int]] = [(key.name, key.weight) for key in provider.api_keys]
     if target.credential:

@@ -4,15 +4,16 @@ Every change locks the rows of its windows first, in one order for all: whoever 
 may read and change its grants, and nobody waits for each other in a circle.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 import sqlalchemy as sa
 
 from shared.store.engine import Tx
+from shared.store.money_tables import budget_grant, budget_window
+from shared.store.raises import raised
 from shared.store.records import BudgetRef, BudgetStanding
-from shared.store.tables import budget_grant, budget_window
 
 Owned = tuple[str, BudgetRef]
 """A grant's name: who has it, and of which window."""
@@ -32,6 +33,7 @@ class _Window(msgspec.Struct):
     granted: int
     version: int
     was_granted: int
+    raised: int | None = None
 
 
 class _Grant(msgspec.Struct):
@@ -75,23 +77,45 @@ async def settle(
     return {name: _standing(windows[name[1]], grants.get(name)) for name in names}
 
 
+class Trade(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of one owner's grants to what `decide` says; they last `lifetime_s` from then.
+
+    `decide` sees the windows locked, with what their limits are raised by, and answers for the
+    amounts: settled + granted may not grow past a limit and its raises.
+    """
+
+    owner: str
+    refs: tuple[BudgetRef, ...]
+    decide: Decide
+    lifetime_s: float
+
+
 async def trade(
     tx: Tx, *, owner: str, refs: Iterable[BudgetRef], decide: Decide, lifetime_s: float
 ) -> dict[BudgetRef, BudgetStanding]:
-    """Change an owner's grants in these windows to what `decide` says; return how it then stands.
+    """Make one trade; return how its owner then stands."""
+    one = Trade(owner=owner, refs=tuple(refs), decide=decide, lifetime_s=lifetime_s)
+    return (await trade_all(tx, [one]))[0]
 
-    `decide` sees the windows locked and answers for the amounts: settled + granted may not grow
-    past a limit. The grants last `lifetime_s` seconds from now.
-    """
-    windows = await _locked(tx, dict.fromkeys(refs, 0))
-    grants = await _grants(tx, [(owner, ref) for ref in windows])
-    before = {ref: _standing(window, grants.get((owner, ref))) for ref, window in windows.items()}
-    expires_at = await tx.now() + timedelta(seconds=lifetime_s)
-    for ref, amount in decide(before).items():
-        windows[ref].granted += amount - before[ref].amount_nanousd
-        grants[owner, ref] = _Grant(amount=amount, expires_at=expires_at)
-    await _keep(tx, windows, grants)
-    return {ref: _standing(window, grants.get((owner, ref))) for ref, window in windows.items()}
+
+async def trade_all(tx: Tx, trades: Sequence[Trade]) -> list[dict[BudgetRef, BudgetStanding]]:
+    """Make trades one after the other; return how each owner stood after its own."""
+    windows = await _locked(tx, {ref: 0 for one in trades for ref in one.refs})
+    for ref, more in (await raised_of(tx, windows)).items():
+        windows[ref].raised = more
+    grants = await _grants(tx, [(one.owner, ref) for one in trades for ref in one.refs])
+    now = await tx.now()
+    changed: dict[Owned, _Grant] = {}
+    stood: list[dict[BudgetRef, BudgetStanding]] = []
+    for one in trades:
+        before = _standings(one, windows, grants)
+        expires_at = now + timedelta(seconds=one.lifetime_s)
+        for ref, amount in one.decide(before).items():
+            windows[ref].granted += amount - before[ref].amount_nanousd
+            grants[one.owner, ref] = changed[one.owner, ref] = _Grant(amount, expires_at)
+        stood.append(_standings(one, windows, grants))
+    await _keep(tx, windows, changed)
+    return stood
 
 
 async def release_expired(tx: Tx) -> int:
@@ -111,12 +135,45 @@ async def release_expired(tx: Tx) -> int:
 
 async def standing_of(tx: Tx, ref: BudgetRef, owner: str = "") -> BudgetStanding:
     """Return how a window stands, and what `owner` has of it; all zero before its first call."""
-    found = await tx.connection.execute(sa.select(budget_window).where(_OF_WINDOW.in_([_key(ref)])))
-    row = found.one_or_none()
-    if row is None:
-        return BudgetStanding()
-    window = _Window(row.settled_nanousd, row.granted_nanousd, row.version, row.granted_nanousd)
-    return _standing(window, (await _grants(tx, [(owner, ref)])).get((owner, ref)))
+    return (await standings_of(tx, [ref], owner))[ref]
+
+
+async def standings_of(
+    tx: Tx, refs: Collection[BudgetRef], owner: str = ""
+) -> dict[BudgetRef, BudgetStanding]:
+    """Return how windows stand, their raises included, and what `owner` has of each."""
+    windows = {ref: _Window(0, 0, 0, 0, more) for ref, more in (await raised_of(tx, refs)).items()}
+    found = await tx.connection.execute(
+        sa.select(budget_window).where(_OF_WINDOW.in_([_key(ref) for ref in refs]))
+    )
+    for row in found:
+        window = windows[BudgetRef(budget_id=row.budget_id, starts_at=row.starts_at)]
+        window.settled, window.granted = row.settled_nanousd, row.granted_nanousd
+        window.version = row.version
+    grants = await _grants(tx, [(owner, ref) for ref in refs]) if owner else {}
+    return {ref: _standing(window, grants.get((owner, ref))) for ref, window in windows.items()}
+
+
+async def used_since(
+    tx: Tx, prefix: str, starts: Collection[datetime], limit: int
+) -> list[BudgetRef]:
+    """Return windows that began then, of budgets whose ids begin so, the most spent first."""
+    rows = await tx.connection.execute(
+        sa.select(budget_window.c.budget_id, budget_window.c.starts_at)
+        .where(
+            budget_window.c.budget_id.startswith(prefix, autoescape=True),
+            budget_window.c.starts_at.in_(starts),
+        )
+        .order_by(budget_window.c.settled_nanousd.desc(), budget_window.c.budget_id)
+        .limit(limit)
+    )
+    return [BudgetRef(budget_id=row.budget_id, starts_at=row.starts_at) for row in rows]
+
+
+async def raised_of(tx: Tx, refs: Collection[BudgetRef]) -> dict[BudgetRef, int]:
+    """Return by how much the limit of each window is higher now."""
+    more = await raised(tx, {ref.budget_id for ref in refs}) if refs else {}
+    return {ref: more.get(ref.budget_id, 0) for ref in refs}
 
 
 async def _locked(tx: Tx, costs: Mapping[BudgetRef, int]) -> dict[BudgetRef, _Window]:
@@ -252,8 +309,15 @@ def _standing(window: _Window, grant: _Grant | None) -> BudgetStanding:
         amount_nanousd=0 if grant is None else grant.amount,
         settled_nanousd=window.settled,
         granted_nanousd=window.granted,
+        raised_nanousd=window.raised,
         version=window.version,
     )
+
+
+def _standings(
+    trade: Trade, windows: Mapping[BudgetRef, _Window], grants: Mapping[Owned, _Grant]
+) -> dict[BudgetRef, BudgetStanding]:
+    return {ref: _standing(windows[ref], grants.get((trade.owner, ref))) for ref in trade.refs}
 
 
 def _key(ref: BudgetRef) -> tuple[str, datetime]:

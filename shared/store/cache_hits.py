@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from shared.store.engine import Tx
-from shared.store.tables import cache_hit
+from shared.store.money_tables import cache_hit
 
 HOUR = timedelta(hours=1)
 
@@ -32,7 +32,7 @@ class CacheHits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CacheTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """The sums of a tenant's hits."""
+    """The sums of hits."""
 
     hits: int = 0
     input_tokens: int = 0
@@ -52,12 +52,17 @@ async def add_cache_hits(tx: Tx, rows: Sequence[CacheHits]) -> None:
     await tx.connection.execute(statement, [msgspec.structs.asdict(row) for row in ordered])
 
 
-async def cache_totals(tx: Tx, tenant_id: str, since: datetime, until: datetime) -> CacheTotals:
-    """Return the sums of the hours that lie at least partly in `[since, until)`."""
+async def cache_totals(
+    tx: Tx, tenant_id: str | None, since: datetime, until: datetime
+) -> CacheTotals:
+    """Return the sums of the hours that lie at least partly in `[since, until)`.
+
+    Those of all tenants without a `tenant_id`.
+    """
     sums = (sa.func.sum(cache_hit.c[name]).label(name) for name in _COUNTS)
     found = await tx.connection.execute(
         sa.select(*sums).where(
-            cache_hit.c.tenant_id == tenant_id,
+            sa.true() if tenant_id is None else cache_hit.c.tenant_id == tenant_id,
             cache_hit.c.starts_at > since - HOUR,
             cache_hit.c.starts_at < until,
         )

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
+from shared.store.batches import release_batches
 from shared.store.engine import Tx
+from shared.store.groups import close_attempts, ended, insert_attempts, still_held
+from shared.store.money_tables import ledger
 from shared.store.records import (
-    AttemptClosing,
     AttemptRow,
     Finish,
     JobRow,
@@ -64,13 +65,11 @@ async def renew(tx: Tx, *, owner: str, held: Mapping[str, int], lease_s: float) 
     """
     if not held:
         return Renewed()
+    # Locked first, in the order in which runs that share a transaction lock them.
+    ours = await still_held(tx, held.items(), to_change=True)
     renewed = await tx.connection.execute(
         sa.update(job)
-        .where(
-            sa.tuple_(job.c.id, job.c.lease_token).in_(list(held.items())),
-            job.c.lease_owner == owner,
-            LEASED,
-        )
+        .where(job.c.id.in_({job_id for job_id, _ in ours}), job.c.lease_owner == owner)
         .values(lease_until=await tx.now() + timedelta(seconds=lease_s))
         .returning(job.c.id, job.c.status)
     )
@@ -84,32 +83,15 @@ async def renew(tx: Tx, *, owner: str, held: Mapping[str, int], lease_s: float) 
 
 async def is_held(tx: Tx, *, job_id: str, token: int) -> bool:
     """Return whether the job is still ours; it then is until this transaction ends."""
-    held = await tx.connection.execute(
-        sa.select(job.c.id)
-        .where(job.c.id == job_id, *_held(token))
-        .with_for_update(read=True)  # the lease cannot change hands before this commits
-    )
-    return held.one_or_none() is not None
+    return bool(await still_held(tx, [(job_id, token)], to_change=False))
 
 
 async def open_attempt(tx: Tx, *, token: int, row: AttemptRow) -> bool:
     """Record that a provider is about to be called; False when the lease is gone."""
     if not await is_held(tx, job_id=row.job_id, token=token):
         return False
-    await tx.connection.execute(sa.insert(attempt).values(msgspec.structs.asdict(row)))
+    await insert_attempts(tx, [row])
     return True
-
-
-async def close_attempts(tx: Tx, closings: Sequence[AttemptClosing]) -> None:
-    """Record how attempts ended; one that has an outcome already keeps it."""
-    for closing in closings:
-        values = msgspec.structs.asdict(closing)
-        attempt_id = values.pop("id")
-        await tx.connection.execute(
-            sa.update(attempt)
-            .where(attempt.c.id == attempt_id, attempt.c.outcome.is_(None))
-            .values(values)
-        )
 
 
 async def open_attempts_of(tx: Tx, job_id: str) -> list[AttemptRow]:
@@ -141,11 +123,21 @@ async def end_unleased(
     return await _end(tx, job_id, end, job.c.status.in_(expect))
 
 
-async def reschedule(tx: Tx, *, job_id: str, token: int, not_before: datetime, spent: bool) -> bool:
+async def reschedule(
+    tx: Tx,
+    *,
+    job_id: str,
+    token: int,
+    not_before: datetime,
+    spent: bool,
+    waits_for: str | None = None,
+    position: Mapping[str, object] | None = None,
+) -> bool:
     """Let a job that we hold wait until `not_before`; False when the lease is gone.
 
-    `spent` says which counter grows: attempts that cost one, or free deferrals. A job that is
-    being cancelled stays so, and its lease ends: the caretaker ends the job.
+    `spent` says which counter grows: attempts that cost one, or free deferrals. `waits_for` is a
+    code, for people; `position` is where its chain goes on. A job that is being cancelled stays
+    so, and its lease ends: the caretaker ends the job.
     """
     counter = job.c.attempts_spent if spent else job.c.deferrals
     return await _let_go(
@@ -153,23 +145,31 @@ async def reschedule(tx: Tx, *, job_id: str, token: int, not_before: datetime, s
         job_id,
         token,
         status="scheduled",
-        changes={"not_before": not_before, counter.name: counter + 1},
+        changes={
+            "not_before": not_before,
+            "waits_for": waits_for,
+            "position": position,
+            counter.name: counter + 1,
+        },
     )
 
 
-async def release(tx: Tx, *, job_id: str, token: int) -> bool:
+async def release(
+    tx: Tx, *, job_id: str, token: int, position: Mapping[str, object] | None = None
+) -> bool:
     """Put a job that we hold back into the queue at no cost; False when the lease is gone.
 
-    A job that is being cancelled stays so, and its lease ends: the caretaker ends the job.
+    `position` is where its chain goes on. A job that is being cancelled stays so, and its lease
+    ends: the caretaker ends the job.
     """
-    return await _let_go(tx, job_id, token, status="queued", changes={})
+    return await _let_go(tx, job_id, token, status="queued", changes={"position": position})
 
 
 async def release_owner(tx: Tx, owner: str) -> int:
     """End every lease of a process that is known to be dead; return how many.
 
-    The jobs are then `expired_leases` at once, and webhook deliveries due again. An owner that
-    lives after all renews the jobs'.
+    The jobs are then `expired_leases` at once, webhook deliveries and batches due again. An owner
+    that lives after all renews the jobs'.
     """
     now = await tx.now()
     jobs = await tx.connection.execute(
@@ -180,7 +180,7 @@ async def release_owner(tx: Tx, owner: str) -> int:
         .where(DELIVERING, delivery.c.lease_owner == owner)
         .values(lease_until=now)
     )
-    return jobs.rowcount + deliveries.rowcount
+    return jobs.rowcount + deliveries.rowcount + await release_batches(tx, owner)
 
 
 async def expired_leases(tx: Tx, now: datetime, limit: int) -> list[JobRow]:
@@ -237,21 +237,14 @@ def _held(token: int) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 async def _end(tx: Tx, job_id: str, end: Finish, *conditions: sa.ColumnElement[bool]) -> bool:
-    ended = await tx.connection.execute(
-        sa.update(job)
-        .where(job.c.id == job_id, *conditions)
-        .values(
-            status=end.status,
-            response_status=end.response_status,
-            error=end.error,
-            usage=end.usage,
-            cost_nanousd=end.cost_nanousd,
-            finished_at=end.at,
-            lease_owner=None,
-            lease_until=None,
-        )
+    values = ended(end)
+    if end.response_status is None and end.cost_nanousd is None:  # what its runs cost is known
+        paid = sa.select(sa.func.sum(ledger.c.cost_nanousd)).where(ledger.c.job_id == job_id)
+        values["cost_nanousd"] = sa.cast(paid.scalar_subquery(), sa.BigInteger)
+    changed = await tx.connection.execute(
+        sa.update(job).where(job.c.id == job_id, *conditions).values(values)
     )
-    if ended.rowcount == 0:
+    if changed.rowcount == 0:
         return False
     if end.response_body is not None:
         await tx.connection.execute(

@@ -13,7 +13,7 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -60,18 +60,24 @@ class Tx:
         self.connection = connection
         self.backend = backend
         self._clock = clock
+        self._asked: tuple[datetime, float] | None = None
 
     async def now(self) -> datetime:
         """Return the moment on the one clock all processes share, in UTC.
 
-        That is PostgreSQL's own, or on SQLite the host's. A clock given to `open_store` wins.
+        That is PostgreSQL's own, asked once in a transaction and then counted on, or on SQLite
+        the host's. A clock given to `open_store` wins.
         """
         if self._clock is not None:
             return self._clock.now()
-        moment: datetime = (
+        if self._asked is not None:
+            moment, at_s = self._asked
+            return moment + timedelta(seconds=SystemClock.monotonic() - at_s)
+        asked: datetime = (
             await self.connection.execute(sa.select(sa.func.clock_timestamp()))
         ).scalar_one()
-        return moment.astimezone(UTC)
+        self._asked = asked.astimezone(UTC), SystemClock.monotonic()
+        return self._asked[0]
 
     def insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
         """Return an insert that knows `on_conflict_do_nothing` and `on_conflict_do_update`."""

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from threading import Thread
 
-import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
@@ -15,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from typing_extensions import override
 
+from shared.store.sqlite import Connection as SqliteConnection
 from shared.store.urls import StoreUrl
 
 POSTGRESQL_CONNECTIONS = 10
@@ -136,7 +136,7 @@ class _SqliteFile:
         (self._path,), self._options = dialect.create_connect_args(url.for_asyncio())
         self._opened: list[_Opened] = []
 
-    async def connect(self) -> aiosqlite.Connection:
+    async def connect(self) -> SqliteConnection:
         # No isolation level: the driver's own BEGIN comes too late and is never IMMEDIATE.
         opened = _Opened()
         options = {**self._options, "isolation_level": None, "check_same_thread": False}
@@ -145,12 +145,13 @@ class _SqliteFile:
             opened.raw = sqlite3.connect(self._path, factory=_RollingBack, **options)
             return opened.raw
 
-        connection = aiosqlite.Connection(connect, iter_chunk_size=64)
+        connection = SqliteConnection(connect, iter_chunk_size=64)
         thread = connection._thread  # noqa: SLF001 (nothing public leads to it)
         thread.daemon = True  # as SQLAlchemy does: a hanging disk must not keep the process
         opened.thread = thread
         self._opened = [*(old for old in self._opened if not old.ended()), opened]
-        return await connection
+        await connection
+        return connection
 
     async def wait_for_threads(self) -> None:
         """Return when they have ended, or after 2 s; what they left open is closed then."""

@@ -12,13 +12,13 @@ from sqlalchemy.exc import DataError
 from shared.chat.usage import Usage
 from shared.store.columns import Words, micros
 from shared.store.engine import Tx
+from shared.store.money_tables import ledger
 from shared.store.records import LedgerRow, ModelTotals, UsageTotals
-from shared.store.tables import ledger
 from shared.store.urls import Backend
 
 SUMS: tuple[sa.ColumnElement[Any], ...] = (
     sa.func.count(sa.distinct(ledger.c.request_id)).label("requests"),
-    sa.func.count().label("attempts"),
+    sa.func.count().filter(ledger.c.adjusts.is_(None)).label("attempts"),
     sa.func.sum(ledger.c.input_tokens).label("input_tokens"),
     sa.func.sum(ledger.c.output_tokens).label("output_tokens"),
     sa.func.sum(ledger.c.cache_read_tokens).label("cache_read_tokens"),

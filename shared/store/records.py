@@ -9,6 +9,7 @@ import msgspec
 from shared.chat.usage import Usage
 
 Priority = Literal["interactive", "default", "batch"]
+OnBudget = Literal["fail", "wait"]
 JobStatus = Literal[
     "scheduled", "queued", "running", "cancelling", "succeeded", "failed", "cancelled", "expired"
 ]
@@ -58,16 +59,33 @@ class BudgetStanding(msgspec.Struct, frozen=True, kw_only=True):
     """A budget's window, and what one owner has of it.
 
     `amount_nanousd` is the owner's part of `granted_nanousd`. A higher `version` is newer.
+    `raised_nanousd` comes on top of the budget's limit now; None: it was not looked up.
     """
 
     amount_nanousd: int = 0
     settled_nanousd: int = 0
     granted_nanousd: int = 0
+    raised_nanousd: int | None = None
     version: int = 0
 
 
+class RaiseRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget's limit is so much higher until it expires."""
+
+    id: str
+    budget_id: str
+    amount_nanousd: int
+    reason: str | None = None
+    created_at: datetime
+    expires_at: datetime
+
+
 class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider attempt that has ended. No `cost_nanousd`: its price is unknown."""
+    """One provider attempt that has ended. No `cost_nanousd`: its price is unknown.
+
+    With `adjusts`, the correction of another row, whose moments and budgets it has: its cost, of
+    either sign, is added to that one's.
+    """
 
     attempt_id: str
     request_id: str
@@ -88,6 +106,11 @@ class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
     cost_nanousd: int | None = None
     price_source: str | None = None
+    price_version: str | None = None
+    adjusts: str | None = None
+    reason: str | None = None
+    batch_id: str | None = None
+    budgets: tuple[BudgetRef, ...] = ()
     duration_ms: int = 0
     first_token_ms: int | None = None
     started_at: datetime
@@ -131,12 +154,18 @@ class UsageTotals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WindowRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A closed spend window, or (`sequence` above 0) what came in late for it."""
+    """A closed spend window, or (`sequence` above 0) what came in late for it.
+
+    `timezone` is whose midnights bound it; a request counts in each hour that an attempt of its
+    ended in.
+    """
 
     scope: str
     window: str
     starts_at: datetime
     sequence: int
+    ends_at: datetime
+    timezone: str
     requests: int
     attempts: int
     input_tokens: int
@@ -172,7 +201,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     streamed: bool = False
     response_id: str | None = None
     headers: dict[str, str] = {}
-    on_budget: Literal["fail", "wait"] | None = None
+    on_budget: OnBudget | None = None
 
 
 class JobRow(NewJob, frozen=True, kw_only=True):
@@ -207,11 +236,15 @@ class JobRow(NewJob, frozen=True, kw_only=True):
 
 
 class Finish(msgspec.Struct, frozen=True, kw_only=True):
-    """How a job ends. `response_*` is the stored answer, `error` why there is none."""
+    """How a job ends. `response_*` is the stored answer, `error` why there is none.
+
+    `result_key` is where the answer lies that is too large for the database.
+    """
 
     status: Literal["succeeded", "failed", "cancelled", "expired"]
     response_status: int | None = None
     response_body: bytes | None = None
+    result_key: str | None = None
     error: Mapping[str, object] | None = None
     usage: Usage | None = None
     cost_nanousd: int | None = None
@@ -296,3 +329,25 @@ class DeliveryAttempt(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: int
     error: str | None = None
     answer_head: bytes = b""
+
+
+AlertKind = Literal["spent", "forecast", "exceeded", "reset", "spike"]
+Told = tuple[AlertKind, int]
+"""What can be told once of a window: a kind and its threshold in percent, 0 where it has none."""
+
+
+class AlertKey(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """What can be told once. A spike's `budget_id` is its tenant's scope, such as `tenant:acme`."""
+
+    budget_id: str
+    starts_at: datetime
+    kind: AlertKind
+    threshold: int = 0
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """Something to tell. `facts` are JSON values; without a `tenant_id` it is the operator's."""
+
+    key: AlertKey
+    tenant_id: str | None
+    facts: Mapping[str, object]

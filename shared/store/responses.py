@@ -12,7 +12,9 @@ import msgspec
 import sqlalchemy as sa
 
 from shared.store.engine import Tx
-from shared.store.tables import response
+from shared.store.records import JobRow
+from shared.store.rows import JOBS, job_of
+from shared.store.tables import job, response
 
 MOST_TURNS = 10_000
 """No conversation is longer; it also ends a circle, should there ever be one."""
@@ -50,6 +52,34 @@ async def insert_response(
         .returning(response.c.id)
     )
     return inserted.one_or_none() is not None
+
+
+async def conclude_response(tx: Tx, tenant_id: str, response_id: str, body: bytes) -> None:
+    """Give a response that was still to come what it has become; a deleted one stays so."""
+    await tx.connection.execute(
+        sa.update(response)
+        .where(response.c.tenant_id == tenant_id, response.c.id == response_id)
+        .values(body=body, context_bytes=response.c.context_bytes + len(body))
+    )
+
+
+async def stored_body(tx: Tx, tenant_id: str, response_id: str) -> bytes | None:
+    """Return a response's body, also of one that its caller has deleted; None where none is."""
+    found = await tx.connection.execute(
+        sa.select(response.c.body).where(
+            response.c.tenant_id == tenant_id, response.c.id == response_id
+        )
+    )
+    return found.scalar_one_or_none()
+
+
+async def job_of_response(tx: Tx, tenant_id: str, response_id: str) -> JobRow | None:
+    """Return the job that makes the tenant's response, without its body; None without one."""
+    found = await tx.connection.execute(
+        JOBS.where(job.c.tenant_id == tenant_id, job.c.response_id == response_id)
+    )
+    row = found.one_or_none()
+    return None if row is None else job_of(row)
 
 
 async def keep_turns(tx: Tx, tenant_id: str, ids: Sequence[str], *, until: datetime) -> None:

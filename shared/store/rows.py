@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from shared.store.records import AttemptRow, JobRow
 from shared.store.tables import attempt, job, job_content
 
-_CONTENT = job.join(job_content, job_content.c.job_id == job.c.id)
+# A line of a batch that is over has no content: that stands in the batch's files.
+_CONTENT = job.outerjoin(job_content, job_content.c.job_id == job.c.id)
 
 JOBS_WITH_BODY: sa.Select[Any] = sa.select(
     *job.c, job_content.c.body, job_content.c.response_body
@@ -17,7 +18,8 @@ JOBS: sa.Select[Any] = sa.select(*job.c, job_content.c.response_body).select_fro
 
 def job_of(row: sa.Row[Any]) -> JobRow:
     """Return the job of a row of `JOBS` or `JOBS_WITH_BODY`."""
-    return JobRow(**{"body": b"", **row._asdict()})
+    values = row._asdict()
+    return JobRow(**{**values, "body": values.get("body") or b""})
 
 
 def attempt_of(row: sa.Row[Any]) -> AttemptRow:

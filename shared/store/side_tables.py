@@ -45,6 +45,10 @@ file = sa.Table(
     sa.Index("ix_file_tenant", "tenant_id", "created_at", "id"),
     sa.Index("ix_file_expires", "expires_at"),
 )
+FILE_UNSEEN = in_status(file, "storing", "deleting")
+sa.Index(
+    "ix_file_unseen", file.c.created_at, postgresql_where=FILE_UNSEEN, sqlite_where=FILE_UNSEEN
+)
 
 # A file that comes in parts.
 upload = sa.Table(
@@ -58,6 +62,7 @@ upload = sa.Table(
     sa.Column("mime_type", Words, nullable=False),
     sa.Column("status", Words, nullable=False),
     sa.Column("file_id", Words),
+    sa.Column("file_expires_after_s", sa.Integer),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("expires_at", Moment, nullable=False),
     sa.Index("ix_upload_expires", "expires_at"),
@@ -73,7 +78,8 @@ upload_part = sa.Table(
         sa.ForeignKey("upload.id", name="fk_upload_part_upload", ondelete="CASCADE"),
         nullable=False,
     ),
-    sa.Column("bytes", sa.BigInteger, nullable=False),
+    # None while they arrive.
+    sa.Column("bytes", sa.BigInteger),
     sa.Column("object_key", Words, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Index("ix_upload_part_upload", "upload_id"),
@@ -89,6 +95,8 @@ batch = sa.Table(
     sa.Column("endpoint", Words, nullable=False),
     sa.Column("input_file_id", Words, nullable=False),
     sa.Column("completion_window", Words, nullable=False),
+    # Of its lines: whether a spent budget fails them or lets them wait.
+    sa.Column("on_budget", Words),
     sa.Column("metadata", Document(LABELS), nullable=False),
     sa.Column("tags", Document(LABELS), nullable=False),
     sa.Column("user", Words),

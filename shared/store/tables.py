@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from shared.chat.usage import Usage
 from shared.store.columns import Document, Moment, Words
 
-REVISION = "0010"
+REVISION = "0012"
 """The newest migration. Kept here so that a server need not load Alembic to check it."""
 
 VERSION = sa.table("alembic_version", sa.column("version_num", sa.Text))
@@ -46,106 +46,6 @@ api_key = sa.Table(
     sa.Column("revoked_at", Moment),
     sa.UniqueConstraint("key_hash", name="uq_api_key_key_hash"),
     sa.Index("ix_api_key_tenant", "tenant_id", "created_at"),
-)
-
-ledger = sa.Table(
-    "ledger",
-    metadata,
-    sa.Column("attempt_id", Words, primary_key=True),
-    sa.Column("request_id", Words, nullable=False),
-    sa.Column("job_id", Words),
-    sa.Column("tenant_id", Words, nullable=False),
-    sa.Column("key_id", Words, nullable=False),
-    sa.Column("user", Words),
-    sa.Column("tags", Document(LABELS), nullable=False),
-    sa.Column("endpoint", Words, nullable=False),
-    sa.Column("route", Words, nullable=False),
-    sa.Column("provider", Words, nullable=False),
-    sa.Column("model", Words, nullable=False),
-    sa.Column("reported_model", Words),
-    sa.Column("stream", sa.Boolean, nullable=False),
-    sa.Column("outcome", Words, nullable=False),
-    sa.Column("code", Words),
-    sa.Column("status_code", sa.Integer),
-    sa.Column("input_tokens", sa.BigInteger, nullable=False),
-    sa.Column("output_tokens", sa.BigInteger, nullable=False),
-    sa.Column("cache_read_tokens", sa.BigInteger, nullable=False),
-    sa.Column("cache_write_tokens", sa.BigInteger, nullable=False),
-    sa.Column("reasoning_tokens", sa.BigInteger, nullable=False),
-    sa.Column("input_audio_tokens", sa.BigInteger, nullable=False),
-    sa.Column("output_audio_tokens", sa.BigInteger, nullable=False),
-    sa.Column("cache_write_1h_tokens", sa.BigInteger, nullable=False),
-    sa.Column("input_image_tokens", sa.BigInteger, nullable=False),
-    sa.Column("output_image_tokens", sa.BigInteger, nullable=False),
-    sa.Column("input_characters", sa.BigInteger, nullable=False),
-    sa.Column("input_audio_ms", sa.BigInteger, nullable=False),
-    sa.Column("estimated", sa.Boolean, nullable=False),
-    sa.Column("service_tier", Words),
-    # The cost by the provider's own account; ours stands beside it.
-    sa.Column("reported_nanousd", sa.BigInteger),
-    sa.Column("cost_nanousd", sa.BigInteger),
-    sa.Column("price_source", Words),
-    sa.Column("duration_ms", sa.BigInteger, nullable=False),
-    sa.Column("first_token_ms", sa.BigInteger),
-    sa.Column("started_at", Moment, nullable=False),
-    sa.Column("ended_at", Moment, nullable=False),
-    # When it came into the database: how late rows are found.
-    sa.Column("recorded_at", Moment, nullable=False),
-    sa.Index("ix_ledger_tenant_ended", "tenant_id", "ended_at"),
-    sa.Index("ix_ledger_ended", "ended_at"),
-    sa.Index("ix_ledger_recorded", "recorded_at"),
-    sa.Index("ix_ledger_job", "job_id"),
-)
-
-spend_window = sa.Table(
-    "spend_window",
-    metadata,
-    sa.Column("scope", Words, primary_key=True),
-    sa.Column("window", Words, primary_key=True),
-    sa.Column("starts_at", Moment, primary_key=True),
-    sa.Column("sequence", sa.Integer, primary_key=True),
-    sa.Column("requests", sa.BigInteger, nullable=False),
-    sa.Column("attempts", sa.BigInteger, nullable=False),
-    sa.Column("input_tokens", sa.BigInteger, nullable=False),
-    sa.Column("output_tokens", sa.BigInteger, nullable=False),
-    sa.Column("cache_read_tokens", sa.BigInteger, nullable=False),
-    sa.Column("reasoning_tokens", sa.BigInteger, nullable=False),
-    sa.Column("cost_nanousd", sa.BigInteger, nullable=False),
-    sa.Column("unpriced_attempts", sa.BigInteger, nullable=False),
-    sa.Column("estimated_attempts", sa.BigInteger, nullable=False),
-    sa.Column("closed_at", Moment, nullable=False),
-    sa.Index("ix_spend_window_starts", "window", "starts_at"),
-)
-
-window_mark = sa.Table(
-    "window_mark",
-    metadata,
-    sa.Column("window", Words, primary_key=True),
-    sa.Column("closed_until", Moment, nullable=False),
-    sa.Column("checked_at", Moment, nullable=False),
-)
-
-# The limit is the config's and not kept: settled + granted never grows past it.
-budget_window = sa.Table(
-    "budget_window",
-    metadata,
-    sa.Column("budget_id", Words, primary_key=True),
-    sa.Column("starts_at", Moment, primary_key=True),
-    sa.Column("settled_nanousd", sa.BigInteger, nullable=False),
-    sa.Column("granted_nanousd", sa.BigInteger, nullable=False),
-    # Grows with every change of the row or of its grants: tells which news of it is newer.
-    sa.Column("version", sa.BigInteger, nullable=False),
-)
-
-budget_grant = sa.Table(
-    "budget_grant",
-    metadata,
-    sa.Column("owner", Words, primary_key=True),
-    sa.Column("budget_id", Words, primary_key=True),
-    sa.Column("starts_at", Moment, primary_key=True),
-    sa.Column("amount_nanousd", sa.BigInteger, nullable=False),
-    sa.Column("expires_at", Moment, nullable=False),
-    sa.Index("ix_budget_grant_expires", "expires_at"),
 )
 
 job = sa.Table(
@@ -236,10 +136,22 @@ _partial(
     job.c.created_at,
     job.c.id,
 )
+# For claims that leave models out.
+_partial(
+    "ix_job_model",
+    QUEUED,
+    job.c.priority,
+    job.c.tenant_id,
+    job.c.model,
+    job.c.deadline,
+    job.c.created_at,
+    job.c.id,
+)
+_partial("ix_job_age", QUEUED, job.c.priority, job.c.queued_at)
 _partial("ix_job_due", SCHEDULED, job.c.not_before)
 _partial("ix_job_deadline", WAITING, job.c.deadline)
 _partial("ix_job_lease", LEASED, job.c.lease_until)
-_partial("ix_job_open", OPEN, job.c.tenant_id)
+_partial("ix_job_open", OPEN, job.c.tenant_id, job.c.batch_id)
 
 # Apart from `job`, because every heartbeat rewrites that row and SQLite rewrites it whole.
 job_content = sa.Table(
@@ -297,6 +209,7 @@ webhook_event = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Index("ix_webhook_event_tenant", "tenant_id", "created_at"),
+    sa.Index("ix_webhook_event_created", "created_at"),
 )
 
 delivery = sa.Table(
@@ -362,19 +275,6 @@ response = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Index("ix_response_previous", "tenant_id", "previous_id"),
     sa.Index("ix_response_expires", "expires_at"),
-)
-
-cache_hit = sa.Table(
-    "cache_hit",
-    metadata,
-    sa.Column("tenant_id", Words, primary_key=True),
-    sa.Column("starts_at", Moment, primary_key=True),
-    sa.Column("provider", Words, primary_key=True),
-    sa.Column("model", Words, primary_key=True),
-    sa.Column("hits", sa.BigInteger, nullable=False),
-    sa.Column("input_tokens", sa.BigInteger, nullable=False),
-    sa.Column("output_tokens", sa.BigInteger, nullable=False),
-    sa.Column("saved_nanousd", sa.BigInteger, nullable=False),
 )
 
 lease = sa.Table(

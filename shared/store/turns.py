@@ -4,13 +4,16 @@ Within a class the tenants take turns: the one served longest ago comes first, a
 by deadline. A tenant with a hundred thousand jobs delays another's single one by one claim.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 import sqlalchemy as sa
 
 from shared.store.engine import Tx
+from shared.store.lines import Line, Wanted, waiting_lines
+from shared.store.pauses import CLASS, TENANT, pauses
 from shared.store.records import JobRow
 from shared.store.rows import JOBS_WITH_BODY, job_of
 from shared.store.tables import QUEUED, SCHEDULED, job, tenant_turn
@@ -23,12 +26,15 @@ MOST_RELEASED = 500
 """Scheduled jobs one call moves; what is left moves with the next."""
 
 
-class _Taker(msgspec.Struct, frozen=True, kw_only=True):
-    """On whose behalf jobs are taken."""
+class Taker(msgspec.Struct, frozen=True, kw_only=True):
+    """On whose behalf jobs are taken, and which not."""
 
     owner: str
     now: datetime
     until: datetime
+    without_models: frozenset[str]
+    without_tenants: frozenset[str]
+    most_running: int | None
 
 
 class _Pick(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -41,22 +47,39 @@ class _Pick(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
 
 async def claim(
-    tx: Tx, *, owner: str, lease_s: float, limit: int, classes: Sequence[str]
+    tx: Tx,
+    *,
+    owner: str,
+    lease_s: float,
+    limit: int,
+    classes: Sequence[str],
+    shares: Mapping[str, int] | None = None,
+    without_models: Collection[str] = (),
+    most_running: int | None = None,
 ) -> list[JobRow]:
     """Take up to `limit` jobs (never more than 100) for `lease_s` seconds; the caller runs them.
 
-    Jobs of the first class go before those of the second, and so on. Scheduled jobs whose moment
-    has come are queued first. Each job taken is `running`, its token has grown by one. No two
+    First each class has its share, if there are `shares`; then jobs of the first class go before
+    those of the second, and so on. Scheduled jobs whose moment has come are queued first. Left
+    where they are: what an operator has paused, jobs of `without_models`, and those of tenants with
+    `most_running` jobs running. Each job taken is `running`, its token has grown by one. No two
     claimers get the same job.
     """
     now = await tx.now()
-    taker = _Taker(owner=owner, now=now, until=now + timedelta(seconds=lease_s))
+    paused = {one.scope for one in await pauses(tx)}
+    taker = Taker(
+        owner=owner,
+        now=now,
+        until=now + timedelta(seconds=lease_s),
+        without_models=frozenset(without_models),
+        without_tenants=frozenset(
+            scope.removeprefix(TENANT) for scope in paused if scope.startswith(TENANT)
+        ),
+        most_running=most_running,
+    )
     await release_due(tx, now)
-    taken: list[str] = []
-    for priority in classes:
-        left = min(limit, MOST_CLAIMED) - len(taken)
-        if left > 0:
-            taken += await _claim_class(tx, taker, priority, left)
+    open_classes = [name for name in classes if f"{CLASS}{name}" not in paused]
+    taken = await _claim_classes(tx, taker, open_classes, min(limit, MOST_CLAIMED), shares or {})
     if not taken:
         return []
     rows = await tx.connection.execute(JOBS_WITH_BODY.where(job.c.id.in_(taken)))
@@ -82,76 +105,99 @@ async def release_due(tx: Tx, now: datetime) -> set[str]:
     return set(released.scalars())
 
 
-async def _claim_class(tx: Tx, taker: _Taker, priority: str, limit: int) -> list[str]:
+async def oldest_waits_s(tx: Tx, classes: Sequence[str]) -> dict[str, float]:
+    """Return how long the oldest queued job of each class has waited, in seconds; 0 without any."""
+    oldest = [
+        sa.select(sa.func.min(job.c.queued_at, type_=job.c.queued_at.type))
+        .where(QUEUED, job.c.priority == name)
+        .scalar_subquery()
+        for name in classes
+    ]
+    found = (await tx.connection.execute(sa.select(*oldest))).one()
+    now = await tx.now()
+    return {
+        name: 0.0 if at is None else max(0.0, (now - at).total_seconds())
+        for name, at in zip(classes, found, strict=True)
+    }
+
+
+async def _claim_classes(
+    tx: Tx, taker: Taker, classes: Sequence[str], limit: int, shares: Mapping[str, int]
+) -> list[str]:
+    taken: list[str] = []
+    empty: set[str] = set()
+    for most in (shares, dict.fromkeys(classes, limit)):
+        for priority in classes:
+            wanted = min(limit - len(taken), most.get(priority, 0))
+            if wanted > 0 and priority not in empty:
+                found = await _claim_class(tx, taker, priority, wanted)
+                taken += found
+                if len(found) < wanted:
+                    empty.add(priority)
+    return taken
+
+
+async def _claim_class(tx: Tx, taker: Taker, priority: str, limit: int) -> list[str]:
     """Take up to `limit` jobs of a class in rounds: whoever has fewer leaves room to the others."""
-    tenants = await _waiting_tenants(tx, priority, min(limit, MOST_TENANTS))
+    wanted = Wanted(
+        tenants=min(limit, MOST_TENANTS),
+        without_models=taker.without_models,
+        without_tenants=taker.without_tenants,
+        most_running=taker.most_running,
+    )
+    lines = await waiting_lines(tx, priority, wanted)
     served: set[str] = set()
     taken: list[str] = []
-    while tenants and len(taken) < limit:
-        left = limit - len(taken)
-        share = max(1, left // len(tenants))
-        picks = await _pick(tx, priority, tenants[:left], share)
+    while lines and len(taken) < limit:
+        share = max(1, (limit - len(taken)) // len({line.tenant_id for line in lines}))
+        picks = await _pick(tx, priority, lines, share)
+        picks = _within(picks, lines)[: limit - len(taken)]
         await _hold(tx, taker, [pick.id for pick in picks])
         taken += [pick.id for pick in picks]
         served |= {pick.tenant_id for pick in picks}
-        full = {pick.tenant_id for pick in picks if pick.depth == share - 1}
-        tenants = [tenant_id for tenant_id in tenants if tenant_id in full]
+        given = Counter(pick.tenant_id for pick in picks)
+        lines = [
+            line.after(given[line.tenant_id]) for line in lines if given[line.tenant_id] >= share
+        ]
+        lines = [line for line in lines if line.room is None or line.room > 0]
     await _take_turns(tx, priority, served, taker.now)
     return taken
 
 
-async def _waiting_tenants(tx: Tx, priority: str, limit: int) -> list[str]:
-    """Return the tenants with queued jobs of the class, the one served longest ago first.
-
-    Hops from tenant to tenant through the index, whatever the number of their jobs.
-    """
-    queued = (QUEUED, job.c.priority == priority)
-    hop = (
-        sa.select(sa.func.min(job.c.tenant_id).label("tenant_id"))
-        .where(*queued)
-        .cte("waiting", recursive=True)
-    )
-    following = (
-        sa.select(sa.func.min(job.c.tenant_id))
-        .where(*queued, job.c.tenant_id > hop.c.tenant_id)
-        .scalar_subquery()
-    )
-    hop = hop.union_all(sa.select(following).where(hop.c.tenant_id.is_not(None)))
-    turn = sa.and_(tenant_turn.c.tenant_id == hop.c.tenant_id, tenant_turn.c.priority == priority)
-    waiting = await tx.connection.execute(
-        sa.select(hop.c.tenant_id)
-        .select_from(hop.outerjoin(tenant_turn, turn))
-        .where(hop.c.tenant_id.is_not(None))
-        .order_by(tenant_turn.c.served_at.asc().nulls_first(), hop.c.tenant_id)
-        .limit(limit)
-    )
-    return list(waiting.scalars())
+def _within(picks: Sequence[_Pick], lines: Sequence[Line]) -> list[_Pick]:
+    """Leave out what would be more than a tenant may have running."""
+    room = {line.tenant_id: line.room for line in lines}
+    return [pick for pick in picks if (most := room[pick.tenant_id]) is None or pick.depth < most]
 
 
-async def _pick(tx: Tx, priority: str, tenants: Sequence[str], share: int) -> list[_Pick]:
+async def _pick(tx: Tx, priority: str, lines: Sequence[Line], share: int) -> list[_Pick]:
     """Return up to `share` queued jobs of each tenant, locked, in the order to take them."""
     order = (job.c.deadline, job.c.created_at, job.c.id)
     queues = [
         sa.select(job.c.id, job.c.tenant_id, job.c.deadline, job.c.created_at)
-        .where(QUEUED, job.c.priority == priority, job.c.tenant_id == tenant_id)
+        .where(QUEUED, job.c.priority == priority, *line.conditions())
         .order_by(*order)
         .limit(share)
         .with_for_update(skip_locked=True)
         .subquery(f"queue_{turn}")
-        for turn, tenant_id in enumerate(tenants)
+        for turn, line in enumerate(lines)
     ]
     rows = await tx.connection.execute(sa.union_all(*(sa.select(queue) for queue in queues)))
-    depths = dict.fromkeys(tenants, 0)
+    turns: dict[str, int] = {}
+    for line in lines:
+        turns.setdefault(line.tenant_id, len(turns))
+    depths = dict.fromkeys(turns, 0)
     picks = []
     for row in sorted(rows, key=lambda row: (row.deadline, row.created_at, row.id)):
         depth = depths[row.tenant_id]
         depths[row.tenant_id] += 1
-        turn = tenants.index(row.tenant_id)
-        picks.append(_Pick(depth=depth, turn=turn, id=row.id, tenant_id=row.tenant_id))
+        if depth < share:  # of several lines of one tenant each gave as many
+            turn = turns[row.tenant_id]
+            picks.append(_Pick(depth=depth, turn=turn, id=row.id, tenant_id=row.tenant_id))
     return sorted(picks)
 
 
-async def _hold(tx: Tx, taker: _Taker, ids: Sequence[str]) -> None:
+async def _hold(tx: Tx, taker: Taker, ids: Sequence[str]) -> None:
     if not ids:
         return
     await tx.connection.execute(
@@ -162,6 +208,7 @@ async def _hold(tx: Tx, taker: _Taker, ids: Sequence[str]) -> None:
             lease_owner=taker.owner,
             lease_token=job.c.lease_token + 1,
             lease_until=taker.until,
+            waits_for=None,
             started_at=sa.func.coalesce(
                 job.c.started_at, sa.literal(taker.now, job.c.started_at.type)
             ),

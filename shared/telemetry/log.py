@@ -6,7 +6,8 @@ through `logging` and leave in the same shape.
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any, Literal, TextIO, cast
 
 import msgspec
@@ -65,6 +66,17 @@ def configure_logging(
         cache_logger_on_first_use=True,
     )
     _adopt_library_logs(level, target, shared_steps, renderer)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Write only warnings and worse meanwhile: for commands that tell what they did themselves."""
+    before = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    try:
+        yield
+    finally:
+        structlog.configure(wrapper_class=before)
 
 
 def wants_console(environment: str, stream: TextIO | None = None) -> bool:

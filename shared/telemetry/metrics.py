@@ -6,10 +6,6 @@ in the set counts as `other`. Gauges are of living processes only, so each has a
 every call observes goes through `tally`, which costs a tenth.
 """
 
-from bisect import bisect_left
-from functools import lru_cache
-from typing import TypeVar
-
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -120,9 +116,21 @@ UNPRICED_ATTEMPTS = Counter(
     ("provider",),
     registry=REGISTRY,
 )
+COST_DOUBTS = Counter(
+    "sluiceway_cost_doubts_total",
+    "Attempts whose cost is not sure, by why: usage or price estimated, or 1 % from that reported.",
+    ("provider", "why"),
+    registry=REGISTRY,
+)
 JOBS_FINISHED = Counter(
     "sluiceway_jobs_finished_total",
     "Jobs that reached a final state.",
+    ("status",),
+    registry=REGISTRY,
+)
+BATCHES_FINISHED = Counter(
+    "sluiceway_batches_finished_total",
+    "Batches that reached a final state.",
     ("status",),
     registry=REGISTRY,
 )
@@ -143,6 +151,34 @@ QUEUE_DEPTH = Gauge(
     "sluiceway_queue_depth",
     "Jobs that wait for a worker, at the last look.",
     ("priority",),
+    registry=REGISTRY,
+    multiprocess_mode="livemostrecent",
+)
+QUEUE_OLDEST_SECONDS = Gauge(
+    "sluiceway_queue_oldest_seconds",
+    "Seconds that the job which has waited longest for a worker has waited, at the last look.",
+    ("priority",),
+    registry=REGISTRY,
+    multiprocess_mode="livemostrecent",
+)
+QUEUE_DRAIN_RATE = Gauge(
+    "sluiceway_queue_drained_per_second",
+    "Jobs per second that reached a final state in the minute before the last look.",
+    ("priority",),
+    registry=REGISTRY,
+    multiprocess_mode="livemostrecent",
+)
+JOBS_STUCK = Gauge(
+    "sluiceway_jobs_stuck",
+    "Open jobs that do not move as they should, by reason, at the scheduler's last look.",
+    ("reason",),
+    registry=REGISTRY,
+    multiprocess_mode="livemostrecent",
+)
+QUEUE_PAUSES = Gauge(
+    "sluiceway_queue_pauses",
+    "What operators have paused, by kind: class or tenant.",
+    ("kind",),
     registry=REGISTRY,
     multiprocess_mode="livemostrecent",
 )
@@ -173,6 +209,26 @@ LOST_ATTEMPTS = Counter(
     "Attempts whose process died; charged at their estimate.",
     registry=REGISTRY,
 )
+WINDOWS_CLOSED = Counter(
+    "sluiceway_spend_windows_total",
+    "Rows of spend windows: closed, or late (corrections of closed ones).",
+    ("window", "kind"),
+    registry=REGISTRY,
+)
+LEDGER_DRIFT = Gauge(
+    "sluiceway_ledger_drift_nanousd",
+    "Nano-dollars by which sums differ from what they are made of; always 0 while all is well.",
+    ("what",),
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+LEDGER_DIFFERENCES = Gauge(
+    "sluiceway_ledger_differences",
+    "Sums that differ from what they are made of.",
+    ("what",),
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
 SCHEDULER_TICKS = Counter(
     "sluiceway_scheduler_ticks_total",
     "Runs of a scheduled task, by outcome: succeeded, failed or skipped.",
@@ -189,6 +245,12 @@ SHED = Counter(
     "sluiceway_shed_total",
     "Inference requests refused because the process had too much to do, by priority and reason.",
     ("priority", "reason"),
+    registry=REGISTRY,
+)
+IDEMPOTENT_REQUESTS = Counter(
+    "sluiceway_idempotent_requests_total",
+    "Requests with an Idempotency-Key, by what became of them.",
+    ("result",),
     registry=REGISTRY,
 )
 EVENT_LOOP_LAG_SECONDS = Histogram(
@@ -228,6 +290,7 @@ BUDGET_REFUSED = Counter(
     ("action",),
     registry=REGISTRY,
 )
+ALERTS = Counter("sluiceway_alerts_total", "Alerts about money.", ("kind",), registry=REGISTRY)
 GRANT_REFILLS = Counter(
     "sluiceway_grant_refills_total",
     "Times a process asked the database for more of a budget, by outcome.",
@@ -333,32 +396,3 @@ BUILD_INFO = Gauge(
 def metrics() -> tuple[MetricWrapperBase, ...]:
     """Return every metric that is declared here."""
     return tuple(value for value in globals().values() if isinstance(value, MetricWrapperBase))
-
-
-def count(metric: Counter, labels: tuple[str, ...], amount: float) -> None:
-    """Add to the counter's series of these labels."""
-    _series(metric, labels).inc(amount)
-
-
-def observe_all(metric: Histogram, labels: tuple[str, ...], amounts: list[float]) -> None:
-    """Observe many amounts at the price of one.
-
-    The library has no such call: it finds the bucket and writes to the file once per amount.
-    """
-    series = _series(metric, labels)
-    bounds: list[float] = series._upper_bounds  # noqa: SLF001
-    counts: dict[int, int] = {}
-    for amount in amounts:
-        place = bisect_left(bounds, amount)
-        counts[place] = counts.get(place, 0) + 1
-    series._sum.inc(sum(amounts))  # noqa: SLF001
-    for place, number in counts.items():
-        series._buckets[place].inc(number)  # noqa: SLF001
-
-
-_Metric = TypeVar("_Metric", Counter, Histogram)
-
-
-@lru_cache(maxsize=4096)  # a look-up by labels costs some 3 µs in the library
-def _series(metric: _Metric, labels: tuple[str, ...]) -> _Metric:
-    return metric.labels(*labels) if labels else metric

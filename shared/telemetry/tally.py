@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 from shared.chat.usage import Usage
 from shared.errors import all_codes
+from shared.telemetry.adding import count, observe_all
 from shared.telemetry.metrics import (
     ATTEMPT_SECONDS,
     ATTEMPTS,
@@ -21,6 +22,7 @@ from shared.telemetry.metrics import (
     CACHE_REQUESTS,
     CACHE_SAVED,
     COST,
+    COST_DOUBTS,
     FIRST_TOKEN_SECONDS,
     FULL_TARGETS,
     HEDGES,
@@ -31,8 +33,6 @@ from shared.telemetry.metrics import (
     STREAMS_RECOVERED,
     TOKENS,
     UNPRICED_ATTEMPTS,
-    count,
-    observe_all,
 )
 
 OK = "ok"
@@ -62,6 +62,7 @@ ENDPOINTS = frozenset(
 SCOPE_KINDS = frozenset({"tenant", "key", "user", "route"})
 DIMENSIONS = frozenset({"rpm", "tpm", "rpd", "tpd", "concurrency"})
 ACTIONS = frozenset({"reject", "warn"})
+DOUBTS = frozenset({"usage", "price", "reported"})
 WINNERS = frozenset({"first", "second"})
 RECOVERIES = frozenset({"recovered", "failed"})
 _HUNDREDS = frozenset(range(100, 600))
@@ -120,6 +121,11 @@ def observe_attempt(
 def observe_cost(provider: str, cost_nanousd: int | None) -> None:
     """Note what an attempt cost; None is an unknown price, which is counted as such."""
     _note(_costs, provider, cost_nanousd)
+
+
+def observe_doubt(provider: str, why: str) -> None:
+    """Count a cost that is not sure: "usage" or "price" made up, or not that "reported"."""
+    count(COST_DOUBTS, (provider, _known(why, DOUBTS)), 1)
 
 
 def observe_first_token(provider: str, elapsed_s: float) -> None:

@@ -17,11 +17,17 @@ RESPONSE_EVENTS = frozenset(
 )
 """One per final state of a background response."""
 
-BUDGET_EVENTS = frozenset({"budget.threshold_reached", "budget.exceeded", "budget.reset"})
+THRESHOLD_REACHED = "budget.threshold_reached"
+BUDGET_EXCEEDED = "budget.exceeded"
+BUDGET_RESET = "budget.reset"
+SPEND_SPIKE = "budget.spend_spike"
+BUDGET_EVENTS = frozenset({THRESHOLD_REACHED, BUDGET_EXCEEDED, BUDGET_RESET, SPEND_SPIKE})
 
-OPERATOR_EVENTS = frozenset(
-    {"provider.target_opened", "provider.target_closed", "usage.window_closed"}
-)
+WINDOW_CLOSED = "usage.window_closed"
+
+TARGET_OPENED = "provider.target_opened"
+TARGET_CLOSED = "provider.target_closed"
+OPERATOR_EVENTS = frozenset({TARGET_OPENED, TARGET_CLOSED})
 """What concerns whoever runs the gateway; only endpoints of its operator receive these."""
 
 ENDPOINT_DISABLED = "webhook_endpoint.disabled"
@@ -29,7 +35,13 @@ ENDPOINT_TEST = "webhook_endpoint.test"
 ENDPOINT_EVENTS = frozenset({ENDPOINT_DISABLED, ENDPOINT_TEST})
 
 EVENT_TYPES = (
-    JOB_EVENTS | BATCH_EVENTS | RESPONSE_EVENTS | BUDGET_EVENTS | OPERATOR_EVENTS | ENDPOINT_EVENTS
+    JOB_EVENTS
+    | BATCH_EVENTS
+    | RESPONSE_EVENTS
+    | BUDGET_EVENTS
+    | {WINDOW_CLOSED}
+    | OPERATOR_EVENTS
+    | ENDPOINT_EVENTS
 )
 """All there are."""
 

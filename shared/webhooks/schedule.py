@@ -1,5 +1,6 @@
 """When a delivery is tried again, and when it is given up."""
 
+from datetime import timedelta
 from typing import Literal
 
 import msgspec
@@ -11,6 +12,11 @@ LONGEST_HINT_S = 24 * 3600.0
 """A receiver's Retry-After is obeyed up to a day."""
 
 GONE = 410
+
+PATIENCE = timedelta(days=5)
+"""An endpoint that has taken nothing for so long is disabled (Svix has the same)."""
+LEAST_EVENTS = 10
+"""Fewer say nothing: a receiver may have been down for the few there were."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,3 +68,15 @@ def judge(outcome: Outcome, *, made: int, draw: float) -> Verdict:
     if wait_s is None:
         return Verdict(status="failed")
     return Verdict(status="pending", wait_s=wait_s)
+
+
+def disabled_for(outcome: Outcome, failing: timedelta, events: int) -> str | None:
+    """Say why its endpoint is to be disabled after a failed attempt; None when it is not.
+
+    It has been failing for that long, for that many events.
+    """
+    if outcome.status_code == GONE:
+        return "it answered 410"
+    if failing >= PATIENCE and events >= LEAST_EVENTS:
+        return f"it has taken nothing for {failing.days} days"
+    return None

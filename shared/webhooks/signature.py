@@ -27,6 +27,12 @@ def new_secret(random_bytes: Callable[[int], bytes]) -> str:
     return PREFIX + base64.b64encode(random_bytes(SECRET_BYTES)).decode()
 
 
+def secret_for(purpose: str, secret_key: str) -> str:
+    """Return the secret that a deployment's secret key makes for a purpose, always the same."""
+    mac = hmac.new(secret_key.encode(), purpose.encode(), hashlib.sha256).digest()
+    return PREFIX + base64.b64encode(mac[:SECRET_BYTES]).decode()
+
+
 def key_of(secret: str) -> bytes:
     """Return the signing key in a secret; the prefix and the padding may be missing.
 

@@ -1,5 +1,7 @@
-"""The form of a webhook URL. Where it leads is decided when it is dialled, not here."""
+"""The form of where a webhook goes. Where a URL leads is decided when it is dialled, not here."""
 
+import re
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 LONGEST_URL = 2048
@@ -27,3 +29,25 @@ def url_mistake(url: str) -> str | None:
     if "\\" in url:  # parsers disagree about it
         return "must not hold a backslash"
     return None
+
+
+_TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]{1,32}:\d{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?")
+
+
+def is_topic(url: str) -> bool:
+    """Return whether it is the ARN of an SNS topic and not a URL."""
+    return url.startswith("arn:")
+
+
+def topic_mistake(arn: str, allowed: Sequence[str]) -> str | None:
+    """Say why nothing may be published to that topic; None when it may.
+
+    It is done with the gateway's own rights, so only what is `allowed` is: whole ARNs, or their
+    beginnings with `*` behind.
+    """
+    if not _TOPIC.fullmatch(arn):
+        return "is not the ARN of an SNS topic"
+    for one in allowed:
+        if arn == one or (one.endswith("*") and arn.startswith(one[:-1])):
+            return None
+    return "is no topic that webhooks.allow_topics lets endpoints name"

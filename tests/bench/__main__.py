@@ -10,7 +10,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import chunks, features
+from tests.bench import chunks, features, jobs
 from tests.bench.load import Figures, load, request_bytes
 from tests.bench.machine import cpu_s, memory_mb, pin
 from tests.bench.stack import CONFIG, KEY, gateway, process
@@ -86,6 +86,7 @@ def main() -> int:
             busy_mb = memory_mb(child.pid)
             judged = report(rows, start_s, idle_mb, busy_mb)
         judged = features.main(direct_port, cores[0]) or judged
+    judged = jobs.main(cores[0]) or judged
     return chunks.main() or judged
 
 

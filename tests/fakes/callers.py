@@ -72,6 +72,11 @@ class Caller:
         """
         return cls(*await asyncio.open_connection("127.0.0.1", port, limit=2**20))
 
+    @property
+    def port(self) -> int:
+        """Its own port."""
+        return int(self._writer.get_extra_info("sockname")[1])
+
     def send(self, data: bytes) -> None:
         """Send bytes, whatever they are."""
         self._writer.write(data)
@@ -101,6 +106,13 @@ class Caller:
             return (await self._reader.readexactly(size + 2))[:-2]
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise Lost(f"in a body: {error}") from error
+
+    async def some(self, count: int) -> bytes:
+        """Return the next bytes of a body as they come, fewer only when the connection ends."""
+        try:
+            return await self._reader.readexactly(count)
+        except asyncio.IncompleteReadError as error:
+            return error.partial
 
     async def answer(self) -> Reply:
         """Return a whole answer.

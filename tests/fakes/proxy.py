@@ -23,9 +23,9 @@ connection is reset. The last two also end the connections there are."""
 
 
 class Proxy:
-    """Listens on a port of the system's choice and passes on to a Unix socket."""
+    """Listens on a port of the system's choice and passes on to a Unix socket or a port here."""
 
-    def __init__(self, target: Path, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, target: Path | int, loop: asyncio.AbstractEventLoop) -> None:
         self.port = 0
         self.mode: Mode = "pass"
         self._target = target
@@ -93,7 +93,10 @@ class Proxy:
             self._tasks.discard(task)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind_reader, behind = await asyncio.open_unix_connection(self._target)
+        if isinstance(self._target, int):
+            behind_reader, behind = await asyncio.open_connection("127.0.0.1", self._target)
+        else:
+            behind_reader, behind = await asyncio.open_unix_connection(self._target)
         self._writers.add(behind)
         ways = [
             asyncio.create_task(self._pump(reader, behind, DELAY_S)),
@@ -134,8 +137,8 @@ def _bound(port: int) -> socket.socket:
 
 
 @contextmanager
-def running_proxy(target: Path) -> Iterator[Proxy]:
-    """Yield a proxy to the Unix socket `target`, in a thread that ends with the block."""
+def running_proxy(target: Path | int) -> Iterator[Proxy]:
+    """Yield a proxy to a Unix socket or local port, in a thread that ends with the block."""
     started = threading.Event()
     found: list[Proxy] = []
     stops: list[asyncio.Event] = []

@@ -12,7 +12,7 @@ import contextlib
 import json
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -20,6 +20,7 @@ import msgspec
 
 JSON = {"content-type": "application/json"}
 SSE = {"content-type": "text/event-stream"}
+LOOK_S = 0.005
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,8 @@ class Connection(msgspec.Struct, kw_only=True):
     """A caller's connection; `closed` is set once the caller has gone."""
 
     number: int
+    port: int
+    """The caller's own."""
     closed: asyncio.Event
     opened_at_s: float
     closed_at_s: float | None = None
@@ -55,9 +58,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     status: int = 200
     headers: Mapping[str, str] = msgspec.field(default_factory=lambda: JSON)
-    pieces: tuple[bytes, ...] = ()
+    pieces: Collection[bytes] = ()
     wait_s: float = 0.0
     """How long the head takes."""
+    held: Callable[[], bool] | None = None
+    """The head waits for as long as this says so."""
     gap_s: float = 0.0
     pauses: Mapping[int, float] = msgspec.field(default_factory=dict)
     """Seconds to wait before the piece of that number, beside the gap."""
@@ -198,7 +203,10 @@ class Upstream:
         """Serve one connection until either side ends it."""
         loop = asyncio.get_running_loop()
         connection = Connection(
-            number=len(self.connections), closed=asyncio.Event(), opened_at_s=loop.time()
+            number=len(self.connections),
+            port=writer.get_extra_info("peername")[1],
+            closed=asyncio.Event(),
+            opened_at_s=loop.time(),
         )
         self.connections.append(connection)
         try:
@@ -233,6 +241,9 @@ class Upstream:
         """Send one answer; return whether the connection may go on."""
         if answer.wait_s and await _gone(reader, answer.wait_s):
             return False
+        while answer.held is not None and answer.held():
+            if await _gone(reader, LOOK_S):
+                return False
         if answer.raw is not None:
             writer.write(answer.raw)
             await writer.drain()

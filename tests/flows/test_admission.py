@@ -36,6 +36,10 @@ routes:
   - model: mock
     targets: [{{provider: mock, model: mock-1}}]
     price: {{input_per_mtok: 1, output_per_mtok: 2}}
+  - model: flat
+    targets: [{{provider: mock, model: mock-1}}]
+    price: {{input_per_mtok: 0, output_per_mtok: 0, per_request_usd: "0.03"}}
+    budgets: [{{window: day, limit_usd: 1}}]
   - model: spilling
     targets:
       - {{provider: mock, model: first, limits: {{rpm: 90}}}}
@@ -214,3 +218,17 @@ async def test_concurrent_calls_cannot_pass_a_budget_together(either_pair):
         assert "tenant:poor/day" == error["limit_source"]
         assert error["resets_at"] > time.time()
         assert "false" == answer.headers["x-should-retry"]
+
+
+@pytest.mark.behaviour(160)
+async def test_200_calls_of_3_cents_over_four_processes_find_the_room_for_33(four):
+    """A route's budget of a dollar, and callers who pay by the call: exactly what there is."""
+    async with callers() as client:
+        asked = (four.asked(client, FREE, n, model="flat") for n in range(200))
+        answers = await asyncio.gather(*asked)
+
+    admitted = [answer for answer in answers if answer.status_code == 200]
+    assert 33 == len(admitted)
+    assert {"route:flat/day"} == {
+        answer.json()["error"]["limit_source"] for answer in answers if answer.status_code != 200
+    }

@@ -93,6 +93,8 @@ def test_killed_workers_and_an_emptied_redis_lose_no_job_and_no_cent(
     assert recoveries >= max(5, held)
     assert_books_are_right(stack, vendor, job_ids)
     assert_answers_are_their_own(stack)
+    agreed = stack.run("ledger", "verify")
+    assert 0 == agreed.returncode, agreed.stdout + agreed.stderr
     assert {1} == {len(ids) for ids in told(receiver).values()}
     assert all(one.verified for one in receiver.webhooks)
 

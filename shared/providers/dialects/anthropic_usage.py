@@ -39,6 +39,7 @@ def usage_from(wire: object, *, estimated: bool = False) -> Usage | None:
         cache_write_tokens=write,
         cache_write_1h_tokens=min(hour, write),
         reasoning_tokens=min(thoughts, output or 0),
+        web_searches=_count(_part(wire, "server_tool_use"), "web_search_requests") or 0,
         estimated=estimated,
         service_tier=_tier(wire),
     )

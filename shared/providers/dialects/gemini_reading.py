@@ -20,6 +20,7 @@ from shared.providers.dialects.gemini_extras import (
 )
 from shared.providers.dialects.gemini_finish import finish_of
 from shared.providers.dialects.gemini_names import call_id, shown_signature
+from shared.providers.dialects.gemini_searches import queries_of, searches
 from shared.providers.dialects.gemini_usage import merged, usage_of
 from shared.providers.dialects.gemini_wire import (
     Answer,
@@ -56,6 +57,7 @@ class Reading:
         self._vertex = vertex
         self._told: dict[int, _Told] = {}
         self._usage: UsageMetadata | None = None
+        self._queries: dict[int, list[str]] = {}
         self._blocked: PromptFeedback | None = None
         self._id = ""
         self._headed = False
@@ -79,7 +81,8 @@ class Reading:
             self._blocked = answer.prompt_feedback
         if answer.usage_metadata is not None:
             self._usage = merged(self._usage, answer.usage_metadata)
-            deltas.append(ChatDelta(usage=usage_of(self._usage)))
+            made = searches(self._asked.model, self._queries.values())
+            deltas.append(ChatDelta(usage=usage_of(self._usage, made)))
         return deltas
 
     def close(self, *, whole: bool = False) -> list[ChatDelta]:
@@ -126,6 +129,8 @@ class Reading:
         told.finish = candidate.finish_reason or told.finish
         told.finish_message = candidate.finish_message or told.finish_message
         told.extra |= kept(candidate)
+        if candidate.grounding_metadata is not None:
+            self._queries[index] = queries_of(candidate.grounding_metadata)
         deltas: list[ChatDelta] = []
         for part in (candidate.content and candidate.content.parts) or ():
             deltas += self._part(index, told, part)

@@ -25,7 +25,7 @@ def merged(known: UsageMetadata | None, newer: UsageMetadata | None) -> UsageMet
     return msgspec.structs.replace(known, **said)
 
 
-def usage_of(wire: UsageMetadata | None) -> Usage | None:
+def usage_of(wire: UsageMetadata | None, web_searches: int = 0) -> Usage | None:
     """Return the counts, None when neither side is counted; subsets never pass their whole."""
     if wire is None or (wire.prompt_token_count is None and wire.candidates_token_count is None):
         return None
@@ -33,14 +33,23 @@ def usage_of(wire: UsageMetadata | None) -> Usage | None:
     thoughts = _count(wire.thoughts_token_count)
     completion = _count(wire.candidates_token_count) + thoughts
     cached = min(_count(wire.cached_content_token_count), prompt)
-    heard = _audio(wire.prompt_tokens_details) - _audio(wire.cache_tokens_details)
+    kept = min(_of("AUDIO", wire.cache_tokens_details), cached)
+    heard = _of("AUDIO", wire.prompt_tokens_details) - kept
+    heard = min(max(heard, 0), prompt - cached)
+    seen = _of("IMAGE", wire.prompt_tokens_details) - _of("IMAGE", wire.cache_tokens_details)
+    said = completion - thoughts
+    spoken = min(_of("AUDIO", wire.candidates_tokens_details), said)
     return Usage(
         input_tokens=prompt,
         output_tokens=completion,
         cache_read_tokens=cached,
+        cache_read_audio_tokens=kept,
         reasoning_tokens=thoughts,
-        input_audio_tokens=min(max(heard, 0), prompt - cached),
-        output_audio_tokens=min(_audio(wire.candidates_tokens_details), completion - thoughts),
+        input_audio_tokens=heard,
+        input_image_tokens=min(max(seen, 0), prompt - cached - heard),
+        output_audio_tokens=spoken,
+        output_image_tokens=min(_of("IMAGE", wire.candidates_tokens_details), said - spoken),
+        web_searches=web_searches,
         service_tier=_tier(wire),
     )
 
@@ -52,8 +61,8 @@ def _tier(wire: UsageMetadata) -> str | None:
     return _TIERS.get((wire.traffic_type or "").lower())
 
 
-def _audio(details: list[Modality] | None) -> int:
-    return sum(_count(found.token_count) for found in details or () if found.modality == "AUDIO")
+def _of(modality: str, details: list[Modality] | None) -> int:
+    return sum(_count(found.token_count) for found in details or () if found.modality == modality)
 
 
 def _count(found: int | None) -> int:

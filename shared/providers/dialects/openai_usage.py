@@ -2,7 +2,8 @@
 
 Sources: OpenAI's types (prompt_tokens_details, completion_tokens_details), DeepSeek
 (prompt_cache_hit_tokens), Mistral (num_cached_tokens), xAI (reasoning beside the completion),
-Groq (`x_groq.usage`).
+Groq (`x_groq.usage`), Perplexity (num_search_queries, `cost.total_cost`), OpenRouter
+(`server_tool_use` of Claude).
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from shared.chat.usage import Usage
+from shared.chat.usage import MOST_TOKENS, Usage
 
 _NANO = Decimal(10) ** 9
 _MOST_USD = 1_000_000
@@ -39,6 +40,12 @@ class _Outside(msgspec.Struct, gc=False):
     audio_tokens: _Count | None = None
 
 
+class _Tools(msgspec.Struct, gc=False):
+    """`server_tool_use`."""
+
+    web_search_requests: _Count | None = None
+
+
 class WireUsage(msgspec.Struct, gc=False):
     """The usage object as nearly everybody sends it, decoded in one go."""
 
@@ -49,6 +56,8 @@ class WireUsage(msgspec.Struct, gc=False):
     completion_tokens_details: _Outside | None = None
     prompt_cache_hit_tokens: _Count | None = None
     num_cached_tokens: _Count | None = None
+    num_search_queries: _Count | None = None
+    server_tool_use: _Tools | None = None
     cost: Any = None
     cost_in_usd_ticks: Any = None
 
@@ -65,12 +74,21 @@ def usage_from(usage: object, tier: object = None) -> Usage | None:
 def usage_of_wire(wire: WireUsage | None, tier: object = None) -> Usage | None:
     """Return the counts, or None when neither prompt nor completion is counted.
 
-    An explicit zero is a zero. Subsets are cut down to what they are a part of, so that prices
-    never go negative.
+    An explicit zero is a zero; a side that is not counted is what the total leaves for it, and
+    unknown without one. Subsets are cut down to what they are a part of, so that prices never go
+    negative.
     """
     if wire is None or (wire.prompt_tokens is None and wire.completion_tokens is None):
         return None
-    prompt, completion = wire.prompt_tokens or 0, wire.completion_tokens or 0
+    prompt, completion, total = wire.prompt_tokens, wire.completion_tokens, wire.total_tokens
+    if total is not None and total > MOST_TOKENS:
+        total = None
+    estimated = total is None and (prompt is None or completion is None)
+    if prompt is None:
+        prompt = max(0, (total or 0) - (completion or 0))
+    elif completion is None:
+        completion = max(0, (total or 0) - prompt)
+    completion = completion or 0
     inside = wire.prompt_tokens_details or _NOT_INSIDE
     outside = wire.completion_tokens_details or _NOT_OUTSIDE
     reasoning = outside.reasoning_tokens or 0
@@ -86,13 +104,20 @@ def usage_of_wire(wire: WireUsage | None, tier: object = None) -> Usage | None:
         reasoning_tokens=min(reasoning, completion),
         input_audio_tokens=min(inside.audio_tokens or 0, prompt - cache_read - cache_write),
         output_audio_tokens=min(outside.audio_tokens or 0, completion),
+        web_searches=_searches(wire),
+        estimated=estimated,
         service_tier=tier[:MOST_TIER] if isinstance(tier, str) and tier else None,
         reported_nanousd=reported_nanousd(wire.cost, wire.cost_in_usd_ticks),
     )
 
 
 def reported_nanousd(cost: object, ticks: object = None) -> int | None:
-    """Return what the provider says it charges: OpenRouter in USD, xAI in ticks of 1e-10 USD."""
+    """Return what the provider says it charges.
+
+    OpenRouter in USD, Perplexity as the total of a list of them, xAI in ticks of 1e-10 USD.
+    """
+    if isinstance(cost, Mapping):
+        cost = cost.get("total_cost")
     if isinstance(ticks, int) and not isinstance(ticks, bool) and 0 <= ticks <= _MOST_TICKS:
         return (ticks + 5) // 10
     if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost <= _MOST_USD:
@@ -109,6 +134,11 @@ def _cache_read(wire: WireUsage, inside: _Inside) -> int:
         if found is not None:
             return found
     return 0
+
+
+def _searches(wire: WireUsage) -> int:
+    tools = wire.server_tool_use
+    return wire.num_search_queries or (0 if tools is None else tools.web_search_requests or 0)
 
 
 def usage_in(answer: Mapping[str, object]) -> object:
@@ -138,6 +168,10 @@ def _cleaned(usage: Mapping[Any, object]) -> WireUsage:
         ),
         prompt_cache_hit_tokens=_count(usage, "prompt_cache_hit_tokens"),
         num_cached_tokens=_count(usage, "num_cached_tokens"),
+        num_search_queries=_count(usage, "num_search_queries"),
+        server_tool_use=_Tools(
+            web_search_requests=_count(_part(usage, "server_tool_use"), "web_search_requests")
+        ),
         cost=usage.get("cost"),
         cost_in_usd_ticks=usage.get("cost_in_usd_ticks"),
     )

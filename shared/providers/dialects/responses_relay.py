@@ -16,7 +16,7 @@ from shared.providers.dialects import openai_errors
 from shared.providers.dialects.openai_errors import body_of, error_inside, read_error
 from shared.providers.dialects.openai_stream import UNREADABLE
 from shared.providers.dialects.responses_proof import MARK
-from shared.providers.dialects.responses_usage import usage_of
+from shared.providers.dialects.responses_usage import searches_in, usage_of
 from shared.providers.dialects.sse import SseEvent
 from shared.providers.dialects.sse_relay import EventRelay
 from shared.providers.exchange import HttpRequest, HttpResponse, Reply
@@ -52,10 +52,11 @@ class _Response(msgspec.Struct, gc=False):
     incomplete_details: _Reason | None = None
     usage: object = None
     service_tier: str | None = None
+    output: msgspec.Raw = msgspec.Raw()
 
     def counts(self) -> Usage | None:
         """Return what was used."""
-        return usage_of(self.usage, self.service_tier)
+        return usage_of(self.usage, self.service_tier, web_searches=searches_in(self.output))
 
     @property
     def finish_reason(self) -> str | None:

@@ -111,6 +111,18 @@ def parse_request(raw: bytes) -> ChatRequest:
     )
 
 
+def echo_of(raw: bytes) -> dict[str, object]:
+    """Return what any answer to the request repeats of it.
+
+    Raises:
+        InvalidRequest: a field is of the wrong form; `param` names it where it can.
+    """
+    try:
+        return _echo(_decode(raw))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise wrong_form(error, "a request for a response") from error
+
+
 def _messages(wire: WireRequest) -> tuple[Message, ...]:
     asked: tuple[Message, ...]
     if isinstance(wire.input, str):

@@ -5,6 +5,9 @@ from typing import Any
 import msgspec
 
 from shared.chat.usage import Usage
+from shared.providers.dialects.openai_usage import reported_nanousd
+
+_SEARCH = b'"web_search_call"'
 
 
 class _Inside(msgspec.Struct, gc=False):
@@ -23,9 +26,40 @@ class WireUsage(msgspec.Struct, gc=False):
     output_tokens: int | None = None
     input_tokens_details: _Inside | None = None
     output_tokens_details: _Outside | None = None
+    cost: object = None
+    cost_in_usd_ticks: object = None
 
 
-def usage_of(usage: object, service_tier: str | None = None) -> Usage | None:
+class _Action(msgspec.Struct, gc=False):
+    type: str = "search"
+
+
+class _Item(msgspec.Struct, gc=False):
+    type: str = ""
+    action: _Action | None = None
+
+
+_decode_items = msgspec.json.Decoder(list[_Item]).decode
+
+
+def searches_in(output: bytes | memoryview | msgspec.Raw) -> int:
+    """Return how many searches of the web the items of a response show.
+
+    OpenAI charges for those that search, not for those that open or read a page.
+    """
+    if _SEARCH not in bytes(output):
+        return 0
+    try:
+        items = _decode_items(output)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
+    calls = (item.action or _Action() for item in items if item.type == "web_search_call")
+    return sum(call.type == "search" for call in calls)
+
+
+def usage_of(
+    usage: object, service_tier: str | None = None, *, web_searches: int = 0
+) -> Usage | None:
     """Return what was used; None where nothing, or nothing readable, is said."""
     try:
         wire = msgspec.convert(usage, WireUsage | None, strict=False)
@@ -42,7 +76,9 @@ def usage_of(usage: object, service_tier: str | None = None) -> Usage | None:
         cache_read_tokens=min(inside.cached_tokens or 0, taken),
         cache_write_tokens=inside.cache_write_tokens or 0,
         reasoning_tokens=min(outside.reasoning_tokens or 0, given),
+        web_searches=web_searches,
         service_tier=service_tier,
+        reported_nanousd=reported_nanousd(wire.cost, wire.cost_in_usd_ticks),
     )
 
 

@@ -2,11 +2,14 @@
 
 from alembic import context
 
-from shared.store import side_tables
+from shared.store import money_tables, side_tables
+from shared.store.tables import metadata
+
+__all__ = ["money_tables", "side_tables"]  # importing them adds their tables to the metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=side_tables.idempotency_key.metadata,
+    target_metadata=metadata,
     transactional_ddl=True,
     on_version_apply=context.config.attributes["on_version_apply"],
 )

@@ -1,6 +1,7 @@
 """Jobs as workers and caretakers see them: fair, fenced, never twice."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
@@ -22,11 +23,13 @@ from shared.store.claims import (
     requeue_lost,
     reschedule,
 )
+from shared.store.groups import finish_held, still_held
 from shared.store.jobs import attempts_of, get_job, insert_job
 from shared.store.ledger import insert_ledger, usage_totals
+from shared.store.pauses import pause, resume
 from shared.store.records import AttemptClosing, Renewed
-from shared.store.turns import MOST_TENANTS
-from shared.store.webhooks import due_deliveries, insert_event
+from shared.store.turns import MOST_TENANTS, oldest_waits_s
+from shared.store.webhooks import NewDelivery, due_deliveries, insert_event
 from tests.contract.store.makers import (
     HOUR,
     SECOND,
@@ -180,7 +183,149 @@ async def test_claimers_at_once_never_get_the_same_job(store):
     assert sorted(job.id for job in jobs) == sorted(everything)
 
 
+async def test_each_class_has_its_share_and_the_rest_goes_by_order(store):
+    names = ("interactive", "default", "batch")
+    await insert(store, *(make_job(f"i{n}", priority="interactive") for n in range(20)))
+    await insert(store, *(make_job(f"b{n}", priority="batch") for n in range(20)))
+
+    async with store.write() as tx:
+        shares = {"interactive": 6, "default": 3, "batch": 1}
+        rows = await claim(tx, owner="w1", lease_s=30, limit=10, classes=names, shares=shares)
+
+    assert {"interactive": 9, "batch": 1} == Counter(row.priority for row in rows)
+
+
+async def test_what_is_paused_stays_in_place(store):
+    await insert(
+        store,
+        make_job("a", tenant_id="a"),
+        make_job("b", tenant_id="b"),
+        make_job("c", tenant_id="c", priority="batch"),
+    )
+    async with store.write() as tx:
+        await pause(tx, "class:batch", None)
+        await pause(tx, "tenant:a", "they asked for it")
+
+    assert ["b"] == ids(await take(store, limit=10))
+
+    async with store.write() as tx:
+        await resume(tx, "class:batch")
+        await resume(tx, "tenant:a")
+    assert {"a", "c"} == set(ids(await take(store, limit=10)))
+
+
+async def take_without(store, *models, limit=10):
+    async with store.write() as tx:
+        return await claim(
+            tx, owner="w1", lease_s=30, limit=limit, classes=CLASSES, without_models=models
+        )
+
+
+async def test_jobs_of_a_model_that_stands_still_are_left_where_they_are(store):
+    """Others of the same tenant go, by deadline, and those that name none."""
+    await insert(
+        store,
+        make_job("down_1", model="down"),
+        make_job("late", model="up", deadline=START + 3 * HOUR),
+        make_job("soon", model="also_up", deadline=START + 2 * HOUR),
+        make_job("none"),
+        make_job("down_2", model="gone", tenant_id="b"),
+    )
+
+    assert ["none", "soon", "late"] == ids(await take_without(store, "down", "gone"))
+    assert [] == await take_without(store, "down", "gone")
+    assert {"down_1", "down_2"} == set(ids(await take(store, limit=10)))
+
+
+async def test_tenants_that_stand_still_hide_nobody(store):
+    """More of them than one claim looks at, all served longer ago."""
+    await insert(
+        store, *(make_job(f"job_{n}", tenant_id=f"t{n}", model="down") for n in range(MOST_TENANTS))
+    )
+    await insert(store, make_job("job", tenant_id="z", model="up"))
+
+    assert ["job"] == ids(await take_without(store, "down"))
+
+
+async def test_a_tenant_with_two_models_has_one_turn(store):
+    """No more than its share of a claim, however many models it asks for."""
+    for model in ("m1", "m2", "m3"):
+        await insert(store, *(make_job(f"{model}_{n}", tenant_id="a", model=model) for n in "123"))
+    await insert(store, *(make_job(f"b_{n}", tenant_id="b", model="m1") for n in "123"))
+
+    rows = await take_without(store, "down", limit=6)
+
+    assert {"a": 3, "b": 3} == Counter(row.tenant_id for row in rows)
+
+
+async def take_bounded(store, most, owner="w1", limit=10):
+    async with store.write() as tx:
+        return await claim(
+            tx, owner=owner, lease_s=30, limit=limit, classes=CLASSES, most_running=most
+        )
+
+
+async def test_a_tenant_runs_no_more_than_it_may(store):
+    """Counted from rows: what has ended makes room. Those at their bound hide nobody."""
+    await insert(store, *(make_job(f"a{n}", tenant_id="a") for n in range(9)))
+    await insert(store, *(make_job(f"b{n}", tenant_id="b", priority="batch") for n in range(2)))
+
+    rows = await take_bounded(store, 3)
+
+    assert {"a": 3, "b": 2} == Counter(row.tenant_id for row in rows)
+    assert [] == await take_bounded(store, 3)
+    async with store.write() as tx:
+        await finish(tx, job_id="a0", token=1, end=ended())
+    assert ["a3"] == ids(await take_bounded(store, 3))
+
+
+async def test_claimers_at_once_do_not_pass_a_tenants_bound_together(store):
+    await insert(store, *(make_job(f"job_{n:02}", tenant_id=f"t{n % 2}") for n in range(40)))
+
+    await asyncio.gather(*(take_bounded(store, 5, f"w{n}", limit=4) for n in range(12)))
+
+    async with store.read() as tx:
+        running = [await get_job(tx, f"t{n % 2}", f"job_{n:02}") for n in range(40)]
+    counted = Counter(job.tenant_id for job in running if job.status == "running")
+    assert max(counted.values()) <= 5
+
+
+async def test_how_long_the_oldest_of_a_class_have_waited(store, clock):
+    await insert(store, make_job("old"), make_job("b", priority="batch"))
+    clock.forward(90)
+    await insert(store, make_job("young"), at=clock.now())
+    await take(store, classes=["batch"])
+
+    async with store.read() as tx:
+        waits_s = await oldest_waits_s(tx, CLASSES)
+
+    assert {"interactive": 0.0, "default": 90.0, "batch": 0.0} == waits_s
+
+
 # Holding
+
+
+async def test_a_heartbeat_of_a_thousand_jobs(store):
+    """One process may hold so many; the heartbeat crosses runs that end in groups."""
+    await insert(store, *(make_job(f"job_{n:04}") for n in range(1000)))
+    rows = [row for _ in range(10) for row in await take(store, limit=100)]
+    held = {row.id: row.lease_token for row in rows}
+
+    async def end(some):
+        async with store.write() as tx:
+            leases = [(row.id, row.lease_token) for row in some]
+            kept = await still_held(tx, reversed(leases), to_change=True)
+            await finish_held(tx, {job_id: ended() for job_id, _ in kept})
+
+    async def beat():
+        async with store.write() as tx:
+            return await renew(tx, owner="w1", held=held, lease_s=30)
+
+    first, *_ = await asyncio.gather(beat(), *(end(rows[n::8]) for n in range(4)))
+    again = await beat()
+
+    assert 1000 == len(first.kept | first.lost)
+    assert {row.id for n in range(4, 8) for row in rows[n::8]} == again.kept
 
 
 async def test_a_heartbeat_tells_what_is_still_ours(store, clock):
@@ -279,7 +424,7 @@ async def test_finish_takes_everything_or_nothing_with_it(store):
     async def commit(token):
         async with store.write() as tx:
             await insert_ledger(tx, [make_row(job_id="job_1")])
-            await insert_event(tx, make_event(), [("del_1", "https://a/")], START)
+            await insert_event(tx, make_event(), [NewDelivery(id="del_1", url="https://a/")], START)
             if not await finish(tx, job_id="job_1", token=token, end=ended(response_body=b"ok")):
                 raise LeaseLostError
 

@@ -310,3 +310,17 @@ def test_the_servers_own_timeouts_go_along_and_the_callers_options_win():
 
     assert f"{SESSION} -c statement_timeout=9" == query["options"]
     assert "1" == query["connect_timeout"]
+
+
+async def test_time_goes_on_within_a_transaction(store_url):
+    """Although the database is asked for it once."""
+    opened = await open_store(store_url)
+    async with opened.read() as tx:
+        first = await tx.now()
+        await asyncio.sleep(0.02)
+        second = await tx.now()
+    async with opened.read() as tx:
+        third = await tx.now()
+    await opened.close()
+
+    assert first + timedelta(seconds=0.02) <= second <= third

@@ -6,6 +6,8 @@ import msgspec
 import pytest
 
 from shared.chat.usage import Usage
+from shared.ids import id_of
+from shared.store.backlog import Backlog, backlogs, count_open, count_queued, queue_position
 from shared.store.claims import (
     claim,
     end_unleased,
@@ -16,13 +18,11 @@ from shared.store.claims import (
 )
 from shared.store.jobs import (
     attempts_of,
-    count_open,
+    count_attempts,
     delete_job,
     get_job,
     insert_job,
     list_jobs,
-    queue_depths,
-    queue_position,
 )
 from shared.store.records import JobRow
 from tests.contract.store.makers import HOUR, SECOND, START, ended, ids, make_attempt, make_job
@@ -101,6 +101,31 @@ async def test_pages_newest_first(store):
     assert [] == await page(store, after="nothing")
 
 
+async def test_pages_go_on_after_a_job_that_was_deleted(store):
+    """Its id says when it was made; it is so, too, with the id of somebody else's."""
+    made = [id_of("job", number, b"\x00" * 10) for number in range(4)]
+    for number, one in enumerate(made):
+        tenant_id = "other" if number == 2 else "acme"
+        await insert(store, make_job(one, tenant_id=tenant_id), at=START + number * SECOND)
+
+    assert made[1::-1] == ids(await page(store, after=made[2]))
+    async with store.write() as tx:
+        await end_unleased(tx, made[1], ended())
+        await delete_job(tx, "acme", made[1])
+    assert made[:1] == ids(await page(store, after=made[1]))
+    assert [] == await page(store, after=made[3].replace("job", "batch"))
+
+
+async def test_lines_are_listed_by_their_batch_only(store):
+    lines = [make_job(f"line_{n}", batch_id="batch_1", line_no=n) for n in (1, 2)]
+    await insert(store, make_job(), *lines)
+
+    assert ["job_1"] == ids(await page(store))
+    async with store.read() as tx:
+        found = await list_jobs(tx, "acme", limit=10, after=None, batch_id="batch_1")
+    assert {"line_1", "line_2"} == set(ids(found))
+
+
 async def test_a_list_by_status_leaves_the_bodies_out(store):
     await insert(store, make_job("job_1"), make_job("job_2"))
     async with store.write() as tx:
@@ -108,6 +133,21 @@ async def test_a_list_by_status_leaves_the_bodies_out(store):
 
     (found,) = await page(store, status="cancelled")
     assert ("job_2", b"", b"so far") == (found.id, found.body, found.response_body)
+
+
+async def test_the_last_attempts_of_many(store):
+    """They tell by their numbers how many there were."""
+    await insert(store, make_job())
+    async with store.write() as tx:
+        await claim(tx, owner="w1", lease_s=30, limit=1, classes=["default"])
+        for number in range(1, 8):
+            row = make_attempt(f"att_{number}", number=number, started_at=START + number * SECOND)
+            await open_attempt(tx, token=1, row=row)
+
+        assert 7 == len(await attempts_of(tx, "job_1"))
+        assert [6, 7] == [row.number for row in await attempts_of(tx, "job_1", last=2)]
+        assert 7 == await count_attempts(tx, "job_1")
+        assert 0 == await count_attempts(tx, "job_2")
 
 
 async def test_only_a_final_job_can_be_deleted_and_its_attempts_go_too(store):
@@ -131,15 +171,24 @@ async def test_what_is_open_and_what_is_queued(store):
         make_job("job_4", not_before=START + HOUR),
         make_job("job_5", priority="batch"),
         make_job("job_6", tenant_id="other", priority="batch"),
+        make_job("line", priority="batch", batch_id="batch_1"),
     )
     async with store.write() as tx:
         await claim(tx, owner="w1", lease_s=30, limit=1, classes=["default"])
         await end_unleased(tx, "job_3", ended("cancelled"))
+        await end_unleased(tx, "line", ended("cancelled", at=START - HOUR))
 
     async with store.read() as tx:
         assert 5 == await count_open(tx, "acme")
         assert 1 == await count_open(tx, "other")
-        assert {"default": 2, "batch": 2} == await queue_depths(tx)
+        assert [2, 2, 0] == [
+            await count_queued(tx, name) for name in ("default", "batch", "interactive")
+        ]
+        found = await backlogs(tx, START + SECOND)
+    assert found == {
+        "default": Backlog(queued=2, oldest_at=START, drained_per_s=1 / 60),
+        "batch": Backlog(queued=2, oldest_at=START),
+    }
 
 
 @pytest.mark.parametrize(

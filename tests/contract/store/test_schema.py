@@ -14,10 +14,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from shared.errors import StoreUnavailable
+from shared.store import money_tables, side_tables
 from shared.store.schema import MIGRATIONS, is_current, migrate
-from shared.store.side_tables import metadata
-from shared.store.tables import REVISION
+from shared.store.tables import REVISION, metadata
 from shared.store.urls import parse_store_url
+
+__all__ = ["money_tables", "side_tables"]  # importing them adds their tables to the metadata
 
 ROOT = Path(__file__).parents[3]
 REVISIONS = [f"{number:04d}" for number in range(1, int(REVISION) + 1)]

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from shared.ledger.windows import AT_ONCE, close_hours
 from shared.store.ledger import insert_ledger
-from shared.store.windows import close_hours, windows_of
+from shared.store.windows import windows_of
 from tests.contract.store.makers import HOUR, SECOND, START, make_row
 
 NINE = START.replace(minute=0, second=0, microsecond=0)
@@ -29,8 +30,12 @@ def tick(store, clock):
 
     async def close(moment):
         clock.moment = moment
-        async with store.write() as tx:
-            return await close_hours(tx, await tx.now())
+        count, done = 0, False
+        while not done:
+            async with store.write() as tx:
+                closed = await close_hours(tx, await tx.now())
+            count, done = count + len(closed.rows), closed.done
+        return count
 
     return close
 
@@ -119,7 +124,7 @@ async def test_two_schedulers_at_once_close_once(store, ledger, clock):
 
     async def close():
         async with store.write() as tx:
-            return await close_hours(tx, await tx.now())
+            return len((await close_hours(tx, await tx.now())).rows)
 
     written = await asyncio.gather(*(close() for _ in range(5)))
 
@@ -127,8 +132,21 @@ async def test_two_schedulers_at_once_close_once(store, ledger, clock):
     assert [(NINE, 0, 1, 1_000)] == await windows(store, "tenant:t7")
 
 
-async def test_the_first_run_looks_back_only_so_far(store, ledger, clock):
-    await ledger(make_row("old", ended_at=START - 3 * HOUR), make_row("new"))
-    async with store.write() as tx:
-        assert 1 == await close_hours(tx, TEN + HOUR, look_back_h=3)
+async def test_the_first_run_closes_all_there_is_however_long_ago(store, ledger, tick):
+    """Empty hours take no time: an attempt of a host without a clock is no reason to give up."""
+    long_ago = START.replace(year=1971)
+    await ledger(make_row("old", ended_at=long_ago), make_row("new"))
+
+    assert 2 == await tick(TEN + HOUR)
     assert [(NINE, 0, 1, 1_000)] == await windows(store)
+
+
+async def test_a_long_stop_is_made_up_for_in_short_transactions(store, ledger, clock):
+    await ledger(*(make_row(f"a{n}", ended_at=START + n * HOUR) for n in range(AT_ONCE + 5)))
+    clock.moment = START + 100 * HOUR
+    async with store.write() as tx:
+        first = await close_hours(tx, await tx.now())
+    async with store.write() as tx:
+        second = await close_hours(tx, await tx.now())
+
+    assert [(AT_ONCE, False), (5, True)] == [(len(one.rows), one.done) for one in (first, second)]

@@ -60,7 +60,13 @@ def test_every_code_has_its_status_and_no_status_is_without_a_code():
             {"allow": "GET, POST"},
         ),
         (Conflict("no"), 409, "conflict", "conflict", {}),
-        (errors.IdempotencyInProgress("no"), 409, "idempotency_in_progress", "conflict", {}),
+        (
+            errors.IdempotencyInProgress("no"),
+            409,
+            "idempotency_in_progress",
+            "conflict",
+            {"retry-after": "1"},
+        ),
         (RequestTooLarge("no"), 413, "request_too_large", "invalid_request_error", {}),
         (
             errors.IdempotencyMismatch("no"),

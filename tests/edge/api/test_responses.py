@@ -237,7 +237,6 @@ async def test_a_refused_request_keeps_its_status(client, vendor):
 @pytest.mark.parametrize(
     ("field", "value", "code"),
     [
-        ("background", True, "unsupported_parameter"),
         ("input", [{"type": "nonsense"}], "invalid_request"),
         ("input", [{"role": "boss", "content": "hi"}], "invalid_request"),
         ("input", [], "invalid_request"),

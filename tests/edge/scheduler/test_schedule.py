@@ -11,19 +11,18 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEve
 from scheduler.lease import Leadership
 from scheduler.main import Ticker, _note_trouble, build_scheduler
 from scheduler.schedule import SCHEDULE, Row
-from shared.chat.usage import Usage
 from shared.clock import SystemClock
 from shared.errors import StoreUnavailable
 from shared.ids import new_id
 from shared.store.budgets import standing_of, trade
+from shared.store.idempotency import Named, bind_job, take_name
 from shared.store.jobs import get_job, insert_job
 from shared.store.keys import ensure_tenant
-from shared.store.ledger import insert_ledger
-from shared.store.records import BudgetRef, LedgerRow, NewJob
+from shared.store.pauses import pause
+from shared.store.records import BudgetRef, DeliveryAttempt, NewJob
 from shared.store.responses import StoredResponse, insert_response, turns_of
-from shared.store.webhooks import claim_deliveries
-from shared.store.windows import windows_of
-from shared.telemetry.metrics import SCHEDULER_TICKS
+from shared.store.webhooks import claim_deliveries, deliveries_of, record_delivery
+from shared.telemetry.metrics import REGISTRY, SCHEDULER_TICKS
 from shared.webhooks.emit import emit
 from shared.webhooks.event import job_event
 from shared.webhooks.signature import new_secret
@@ -148,11 +147,11 @@ async def test_the_timetable_ticks():
 
 @pytest.mark.parametrize("code", [EVENT_JOB_MISSED, EVENT_JOB_MAX_INSTANCES])
 def test_skipped_ticks_are_counted(code):
-    before = ticks("close_hours", "skipped")
+    before = ticks("expire_jobs", "skipped")
 
-    _note_trouble(JobEvent(code, "close_hours", "default"))
+    _note_trouble(JobEvent(code, "expire_jobs", "default"))
 
-    assert before + 1 == ticks("close_hours", "skipped")
+    assert before + 1 == ticks("expire_jobs", "skipped")
 
 
 # Ticks, by two schedulers on one database
@@ -180,6 +179,9 @@ async def test_jobs_whose_ring_was_lost_are_rung_for_again(store, bell, tenant):
     await both(store, bell, "ring_waiting_jobs")
 
     assert {"jobs:default"} == set(bell.rung)
+    assert 1 == REGISTRY.get_sample_value("sluiceway_queue_depth", {"priority": "default"})
+    waited_s = REGISTRY.get_sample_value("sluiceway_queue_oldest_seconds", {"priority": "default"})
+    assert 0 < waited_s < 60
 
 
 async def test_expired_jobs_end_once(store, bell, tenant):
@@ -210,34 +212,6 @@ async def test_due_deliveries_are_rung_for(store, bell, tenant):
     assert {"deliveries"} == set(bell.rung)
 
 
-async def test_hours_are_closed_once(store, bell, tenant):
-    ended_at = datetime.now(UTC) - 2 * HOUR
-    spent = LedgerRow(
-        attempt_id="att_1",
-        request_id="req_1",
-        tenant_id="acme",
-        key_id="key_1",
-        endpoint="/v1/chat/completions",
-        route="m",
-        provider="p",
-        model="pm",
-        outcome="succeeded",
-        usage=Usage(input_tokens=10),
-        cost_nanousd=1_000,
-        started_at=ended_at,
-        ended_at=ended_at,
-    )
-    async with store.write() as tx:
-        await insert_ledger(tx, [spent])
-
-    for _ in range(3):
-        await both(store, bell, "close_hours")
-
-    async with store.read() as tx:
-        rows = await windows_of(tx, "tenant:acme", ended_at - HOUR, ended_at + HOUR)
-    assert [(0, 1_000)] == [(one.sequence, one.cost_nanousd) for one in rows]
-
-
 async def test_grants_that_nobody_renews_are_taken_back(store, bell):
     day = BudgetRef(budget_id="tenant:acme/day", starts_at=datetime(2026, 3, 5, tzinfo=UTC))
     for owner, lifetime_s in (("dead", 0.0), ("alive", 60.0)):
@@ -251,6 +225,26 @@ async def test_grants_that_nobody_renews_are_taken_back(store, bell):
 
     async with store.read() as tx:
         assert 30 == (await standing_of(tx, day)).granted_nanousd
+
+
+async def test_events_are_kept_for_thirty_days(store, bell, tenant):
+    async with store.write() as tx:
+        now = await tx.now()
+        for name, days in (("evt_old", 31), ("evt_young", 29)):
+            at = now - timedelta(days=days)
+            event = job_event(name, job_id="job_1", status="failed", at=at)
+            await emit(tx, event, tenant_id="acme", urls=["https://a/"], ids=new_id, at=at)
+        rows = await claim_deliveries(tx, owner="w", lease_s=60.0, limit=10)
+        for row in rows:
+            tried = DeliveryAttempt(at=now, status_code=200, duration_ms=1)
+            await record_delivery(
+                tx, delivery_id=row.id, token=1, attempt=tried, status="succeeded", next_at=None
+            )
+
+    await both(store, bell, "prune_events")
+
+    async with store.read() as tx:
+        assert [0, 1] == [len(await deliveries_of(tx, name)) for name in ("evt_old", "evt_young")]
 
 
 async def test_responses_are_kept_for_as_long_as_was_said(store, bell):
@@ -268,6 +262,44 @@ async def test_responses_are_kept_for_as_long_as_was_said(store, bell):
     async with store.read() as tx:
         found = [name for name in kept if await turns_of(tx, "acme", name)]
     assert ["young"] == found
+
+
+async def test_idempotency_keys_are_forgotten_when_their_time_is_over(store, bell):
+    names = [Named(tenant_id="acme", route="POST /v1/jobs", key=key) for key in ("old", "young")]
+    async with store.write() as tx:
+        for name in names:
+            await take_name(tx, name, fingerprint="f", owner="one", lock_s=1)
+            await bind_job(tx, name, owner="one", job_id="job_1", until=await tx.now())
+        await tx.connection.execute(
+            sa.text("UPDATE idempotency_key SET expires_at = 0 WHERE key = 'old'")
+        )
+
+    await both(store, bell, "prune_idempotency")
+
+    async with store.read() as tx:
+        left = await tx.connection.execute(sa.text("SELECT key FROM idempotency_key"))
+        assert ["young"] == list(left.scalars())
+
+
+async def test_what_is_stuck_or_paused_is_shown(store, bell, tenant):
+    async with store.write() as tx:
+        now = await tx.now()
+        late = NewJob(
+            id="job_late", tenant_id="acme", key_id="k", request_id="r", body=b"{}",
+            endpoint="/v1/chat/completions", deadline=now - HOUR,
+        )  # fmt: skip
+        await insert_job(tx, late, now)
+        await pause(tx, "class:batch", None)
+
+    await both(store, bell, "watch_queue")
+
+    def shown(name, **labels):
+        return REGISTRY.get_sample_value(name, labels)
+
+    assert 1 == shown("sluiceway_jobs_stuck", reason="past_deadline")
+    assert 0 == shown("sluiceway_jobs_stuck", reason="lease_ended")
+    assert 1 == shown("sluiceway_queue_pauses", kind="class")
+    assert 0 == shown("sluiceway_queue_pauses", kind="tenant")
 
 
 # Leadership

@@ -16,6 +16,7 @@ from shared.gateway.failure import failure_of
 from shared.identity import Principal
 from shared.ids import new_id
 from shared.jobs.holds import job_holds
+from shared.jobs.room import Room
 from shared.jobs.run import Desk, Reply
 from shared.jobs.submit import Order, submit
 from shared.jobs.terms import Wishes
@@ -24,6 +25,7 @@ from shared.store.claims import claim
 from shared.store.jobs import attempts_of, get_job
 from shared.store.ledger import usage_totals
 from shared.store.records import JobRow
+from tests.fakes.objects import MemoryObjects
 
 PRINCIPAL = Principal(tenant_id="acme", key_id="key_1", key_name="ci")
 CLASSES = ("interactive", "default", "batch")
@@ -86,6 +88,7 @@ def make_opening(job: JobRow) -> Opening:
         attempt_id=new_id("att"),
         request_id=job.request_id,
         job_id=job.id,
+        batch_id=job.batch_id,
         number=1,
         tenant_id=job.tenant_id,
         key_id=job.key_id,
@@ -113,6 +116,7 @@ def make_desk(*, store, bell, call=None, **parts) -> Desk:
     no_budgets = job_holds(store, Config(), known["clock"])
     return Desk(
         store=store,
+        objects=parts.pop("objects", None) or MemoryObjects(),
         bell=bell,
         call=call or Script(),
         holds=parts.pop("holds", no_budgets),
@@ -125,21 +129,30 @@ def with_call(desk: Desk, call) -> Desk:
     return msgspec.structs.replace(desk, call=call)
 
 
-async def submitted(desk: Desk, *, limit=100, endpoint="/v1/chat/completions", **wishes) -> JobRow:
+async def submitted(
+    desk: Desk,
+    *,
+    limit=1000,
+    endpoint="/v1/chat/completions",
+    principal=PRINCIPAL,
+    model=None,
+    **wishes,
+) -> JobRow:
     order = Order(
         endpoint=endpoint,
         body=b'{"model":"m","messages":[{"role":"user","content":"hi"}]}',
         request_id=new_id("req"),
         wishes=Wishes(**wishes),
+        model=model,
     )
     return await submit(
         desk.store,
         desk.bell,
         desk.ids,
         clock=desk.clock,
-        principal=PRINCIPAL,
+        principal=principal,
         order=order,
-        limit=limit,
+        room=Room(QueueConfig(max_queued_per_tenant=limit), desk.clock),
     )
 
 

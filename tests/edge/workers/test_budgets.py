@@ -1,14 +1,16 @@
 """Jobs and budgets: held before the call, settled and let go with the run's last transaction."""
 
 import asyncio
+import random
 
 import msgspec
 import pytest
 
 from shared.clock import Deadline, SystemClock
 from shared.config.model import Budget, Config, TenantConfig
-from shared.errors import CallerError, ChainFailed, RateLimitExceeded
+from shared.errors import BudgetExceeded, CallerError, ChainFailed, RateLimitExceeded
 from shared.jobs.books import JobBooks
+from shared.jobs.commits import Commits
 from shared.jobs.holds import job_holds
 from shared.jobs.lease import Interrupt, LeaseLost, Reason
 from shared.jobs.rescue import rescue_jobs
@@ -17,9 +19,12 @@ from shared.ledger.books import Outcome
 from shared.ledger.budgets import BudgetTable
 from shared.ledger.holds import Holds
 from shared.store.budgets import standing_of
+from shared.store.claims import claim
 from shared.store.records import JobRow
+from tests.contract.ledger.rig import CENT, Process, a_month, make_config, running
 from tests.edge.workers.makers import (
     ANSWER,
+    CLASSES,
     COST,
     ESTIMATE,
     PRINCIPAL,
@@ -192,6 +197,54 @@ async def test_a_job_whose_money_is_held_by_others_waits_for_them(desk):
         freed(), make_holds(desk, poor).hold(PRINCIPAL, ESTIMATE, deadline=soon())
     )
     assert f"job:{poor.id}" == hold.owner
+
+
+@pytest.mark.behaviour(160)
+async def test_calls_and_jobs_come_to_the_same_wall(desk, tmp_path):
+    """60 calls and 30 jobs of 30 against 1,000: never over, at most one of them under."""
+    wall, each = 1_000, 30
+    config = make_config(a_month(wall))
+    holds_of = job_holds(desk.store, config, CLOCK, Commits(desk.store))
+    for _ in range(30):
+        await submitted(desk)
+    async with desk.store.write() as tx:
+        jobs = await claim(tx, owner="w1", lease_s=60.0, limit=30, classes=CLASSES)
+
+    async def called(process: Process) -> bool:
+        try:
+            hold = await process.hold(each, principal=PRINCIPAL)
+        except BudgetExceeded:
+            return False
+        await process.spend(hold, each)
+        hold.release()
+        return True
+
+    async def run_as_job(job: JobRow) -> bool:
+        try:
+            hold = await holds_of(job).hold(PRINCIPAL, each * CENT, deadline=soon(10.0))
+        except BudgetExceeded:
+            return False
+        except RateLimitExceeded:  # its run would be put off
+            return await run_as_job(job)
+        books = JobBooks(desk.store, job)
+        opening = msgspec.structs.replace(make_opening(job), budgets=hold.refs, grant=hold.owner)
+        await books.open(opening)
+        charge = make_charge(opening, Outcome.SUCCEEDED)
+        books.close(msgspec.structs.replace(charge, cost_nanousd=each * CENT))
+        async with desk.store.write() as tx:
+            await books.settle(tx)
+        return True
+
+    async with running(desk.store, config, tmp_path / "spool") as process:
+        asking = [called(process) for _ in range(60)] + [run_as_job(job) for job in jobs]
+        random.Random(3).shuffle(asking)
+        let_in = await asyncio.gather(*asking)
+    ref = BudgetTable(config).of(PRINCIPAL)[0].ref_at(CLOCK.now())
+    async with desk.store.read() as tx:
+        standing = await standing_of(tx, ref)
+
+    assert wall // each == sum(let_in)
+    assert (wall // each * each * CENT, 0) == (standing.settled_nanousd, standing.granted_nanousd)
 
 
 def soon(within_s: float = 5.0) -> Deadline:

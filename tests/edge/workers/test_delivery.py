@@ -11,9 +11,9 @@ from standardwebhooks import Webhook
 
 from shared.clock import SystemClock
 from shared.store.records import DeliveryRow
+from shared.webhooks.delivery import KEPT_BYTES, Post, deliver, retry_after_s
 from shared.webhooks.egress import networks
 from tests.edge.workers.receiver import Response, respond
-from workers.delivery import KEPT_BYTES, Post, deliver, retry_after_s
 
 pytestmark = pytest.mark.anyio
 

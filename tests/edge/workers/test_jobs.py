@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from shared.errors import (
+    BudgetExceeded,
     ChainFailed,
     FailedAttempt,
     InvalidRequest,
@@ -14,12 +15,15 @@ from shared.errors import (
     QueueFull,
     StoreUnavailable,
 )
-from shared.jobs.books import JobBooks
+from shared.jobs.books import JobBooks, position_of
 from shared.jobs.cancel import cancel
+from shared.jobs.commits import Commits
 from shared.jobs.expire import expire_waiting
 from shared.jobs.lease import Interrupt, LeaseLost, Reason
 from shared.jobs.rescue import rescue_jobs
-from shared.jobs.run import Ran, run_job
+from shared.jobs.results import MOST_INLINE_BYTES, forget, with_answer
+from shared.jobs.run import Ran, Reply, _Run, run_job
+from shared.ledger.books import Outcome
 from shared.store.claims import release_owner, request_cancel
 from shared.store.jobs import attempts_of
 from shared.store.webhooks import claim_deliveries
@@ -30,6 +34,7 @@ from tests.edge.workers.makers import (
     Script,
     claimed,
     claimed_one,
+    make_charge,
     make_opening,
     make_past,
     outcomes,
@@ -110,6 +115,22 @@ async def test_success_is_one_answer_one_ledger_row_one_event(desk):
     assert [("job.succeeded", HOOK)] == await told(desk)
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+async def test_without_a_ledger_a_job_knows_its_cost_and_nothing_is_booked(desk):
+    """Not even what a dead worker lost."""
+    desk = msgspec.structs.replace(desk, commits=Commits(desk.store, booked=False))
+    job = await submitted(desk)
+    dead = await claimed_one(desk, lease_s=0.0)
+    await JobBooks(desk.store, dead).open(make_opening(dead))
+    await rescue_jobs(desk.store, desk.bell, desk.ids, booked=False)
+
+    assert Ran.FINISHED == await run(desk)
+
+    assert COST == (await read_job(desk, job.id)).cost_nanousd
+    assert ["lost", "succeeded"] == await outcomes(desk, job.id)
+    assert (0, 0) == await spent(desk)
+
+
 async def test_a_run_that_lost_its_lease_writes_nothing(desk):
     """The slow worker's answer must not appear beside the second one's."""
     job = await submitted(desk, webhook_url=HOOK)
@@ -154,14 +175,144 @@ async def test_a_rate_limit_defers_without_costing_a_try(desk):
     assert (1, 0) == await spent(desk)
 
 
-async def test_a_failed_provider_costs_a_try(desk):
+async def test_an_outage_is_a_delay_and_the_job_says_what_it_waits_for(desk):
     job = await submitted(desk)
     error = ChainFailed("upstream_unavailable", "500", attempts=())
+    down = with_call(desk, Script(error))
+    for _ in range(7):
+        assert Ran.RESCHEDULED == await run(down)
+        waiting = await read_job(desk, job.id)
+        assert ("scheduled", "upstream_unavailable") == (waiting.status, waiting.waits_for)
+        await make_past(desk, job.id, "not_before")
+
+    assert Ran.FINISHED == await run(desk)
+
+    done = await read_job(desk, job.id)
+    assert ("succeeded", 0, 7, None) == (
+        done.status,
+        done.attempts_spent,
+        done.deferrals,
+        done.waits_for,
+    )
+
+
+async def test_a_job_that_waited_until_its_deadline_has_expired_and_says_why(desk):
+    job = await submitted(desk)
+    error = ChainFailed("upstream_timeout", "silence", attempts=())
+    await run(with_call(desk, Script(error)))
+    await make_past(desk, job.id, "deadline")
+
+    await expire_waiting(desk.store, desk.bell, desk.ids)
+
+    done = await read_job(desk, job.id)
+    assert ("expired", "expired") == (done.status, done.error["code"])
+    assert "waited for upstream_timeout" in done.error["message"]
+
+
+async def test_an_answer_nobody_can_read_costs_a_try(desk):
+    job = await submitted(desk)
+    error = ChainFailed("upstream_malformed", "no JSON", attempts=())
 
     assert Ran.RESCHEDULED == await run(with_call(desk, Script(error)))
 
     waiting = await read_job(desk, job.id)
     assert ("scheduled", 1, 0) == (waiting.status, waiting.attempts_spent, waiting.deferrals)
+
+
+@pytest.mark.parametrize(("on_budget", "status"), [("wait", "scheduled"), (None, "failed")])
+async def test_a_job_may_wait_for_its_budget(desk, on_budget, status):
+    resets_at = int(datetime.now(UTC).timestamp()) + 3600
+    spent_all = BudgetExceeded("no money", limit_source="tenant:acme/hour", resets_at=resets_at)
+    job = await submitted(desk, on_budget=on_budget)
+
+    await run(with_call(desk, Script(spent_all)))
+
+    after = await read_job(desk, job.id)
+    assert status == after.status
+    if on_budget:
+        assert "budget" == after.waits_for
+        assert 0 <= (after.not_before.timestamp() - resets_at) <= 5
+
+
+# Where the chain goes on
+
+
+def failing(books, job, code="upstream_timeout"):
+    """Book an attempt that failed."""
+    opening = make_opening(job)
+    return books.open(opening), msgspec.structs.replace(
+        make_charge(opening, Outcome.FAILED), code=code
+    )
+
+
+async def test_a_rescheduled_job_knows_what_it_has_tried(desk):
+    job = await submitted(desk)
+    error = ChainFailed("upstream_timeout", "silence", attempts=())
+
+    await run(with_call(desk, Script(error)))
+
+    position = position_of(await read_job(desk, job.id))
+    assert [("p", "pm", None)] == [(one.provider, one.model, one.code) for one in position.tried]
+
+
+async def test_a_rescued_job_goes_on_behind_the_targets_that_had_failed(desk):
+    """Its worker died during the second call: the first target need not fail again."""
+    await submitted(desk)
+    dead = await claimed_one(desk, lease_s=0.0)
+    books = JobBooks(desk.store, dead)
+    opened, charge = failing(books, dead)
+    await opened
+    books.close(charge)
+    await books.open(make_opening(dead))
+    await rescue_jobs(desk.store, desk.bell, desk.ids)
+
+    again = await claimed_one(desk)
+
+    assert ["upstream_timeout", None] == [one.code for one in position_of(again).tried]
+
+
+# Large answers
+
+LARGE = b'{"text":"' + b"x" * MOST_INLINE_BYTES + b'"}'
+
+
+async def test_a_large_answer_lies_in_the_object_store(desk):
+    job = await submitted(desk)
+
+    await run(with_call(desk, Script(LARGE)))
+
+    done = await read_job(desk, job.id)
+    assert ("succeeded", None) == (done.status, done.response_body)
+    assert {done.result_key: LARGE} == desk.objects.kept
+    assert LARGE == (await with_answer(desk.objects, done)).response_body
+
+
+async def test_a_large_answer_survives_an_object_store_that_blinks(desk):
+    job = await submitted(desk)
+    desk.objects.away = True
+    running = asyncio.create_task(run(with_call(desk, Script(LARGE))))
+    await asyncio.sleep(0.1)
+    assert "running" == (await read_job(desk, job.id)).status
+
+    desk.objects.away = False
+
+    assert Ran.FINISHED == await running
+    assert 1 == len(desk.objects.kept)
+
+
+async def test_a_late_worker_does_not_replace_a_large_answer(desk):
+    job = await submitted(desk)
+    slow = await claimed_one(desk, owner="slow", lease_s=0.0)
+    await rescue_jobs(desk.store, desk.bell, desk.ids)
+    await run(with_call(desk, Script(LARGE)))
+    zombie = _Run(slow, desk, Interrupt(), JobBooks(desk.store, slow))
+
+    assert Ran.LEASE_LOST == await zombie.finish("succeeded", reply=Reply(body=LARGE + b" "))
+
+    done = await read_job(desk, job.id)
+    assert LARGE == (await with_answer(desk.objects, done)).response_body
+    await forget(desk.objects, done)
+    assert {} == desk.objects.kept
 
 
 async def test_a_refused_request_ends_the_job_with_its_tries(desk):
@@ -234,6 +385,7 @@ class Blinking:
     """A store whose writes fail a few times after the first one."""
 
     def __init__(self, store, *, failures):
+        self.backend = store.backend
         self._store = store
         self._writes = 0
         self._failures = failures
@@ -266,6 +418,23 @@ async def test_a_cancelled_run_ends_the_call_and_books_it(desk):
     done = await read_job(desk, job.id)
     assert ("cancelled", "cancelled") == (done.status, done.error["code"])
     assert ["cancelled"] == await outcomes(desk, job.id)
+    assert [("job.cancelled", HOOK)] == await told(desk)
+
+
+async def test_a_run_that_would_be_put_off_ends_a_job_that_was_cancelled_meanwhile(desk):
+    job = await submitted(desk, webhook_url=HOOK)
+    error = ChainFailed("rate_limit_exceeded", "slow down", attempts=(), retry_after_s=60.0)
+
+    class Cancelled(Script):
+        async def __call__(self, *args, **how):
+            await cancel_(desk, job.id)
+            return await super().__call__(*args, **how)
+
+    assert Ran.FINISHED == await run(with_call(desk, Cancelled(error)))
+
+    done = await read_job(desk, job.id)
+    assert ("cancelled", "cancelled", 0) == (done.status, done.error["code"], done.deferrals)
+    assert ["failed"] == await outcomes(desk, job.id)
     assert [("job.cancelled", HOOK)] == await told(desk)
 
 
@@ -403,6 +572,23 @@ async def test_a_job_that_kills_workers_is_ended(desk):
     done = await read_job(desk, job.id)
     assert ("failed", "worker_lost") == (done.status, done.error["code"])
     assert [("job.failed", HOOK)] == await told(desk)
+
+
+async def test_a_job_that_ends_without_a_run_cost_what_its_runs_did(desk):
+    """One that a caretaker ends, and one whose last run made no call."""
+    lost, idle = await submitted(desk), await submitted(desk)
+    for dead in await claimed(desk, lease_s=0.0):
+        await JobBooks(desk.store, dead).open(make_opening(dead))
+    async with desk.store.write() as tx:
+        await request_cancel(tx, "acme", lost.id, await tx.now())
+    await rescue_jobs(desk.store, desk.bell, desk.ids)
+    refused = with_call(desk, Script(InvalidRequest("no")))
+    again = await claimed_one(desk)
+    run_ = _Run(again, refused, Interrupt(), JobBooks(desk.store, again))
+    await run_.finish("failed", error=InvalidRequest("no"))
+
+    costs = [(await read_job(desk, one.id)).cost_nanousd for one in (lost, idle)]
+    assert [ESTIMATE, ESTIMATE] == costs
 
 
 async def test_a_job_being_cancelled_when_its_worker_died_is_cancelled(desk):

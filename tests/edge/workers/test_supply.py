@@ -95,6 +95,37 @@ async def test_a_ring_wakes_an_idle_supply(desk):
     await running
 
 
+async def test_jobs_of_a_model_that_stands_still_take_no_slot(desk):
+    """They wait in place and are claimed once it goes again; others pass them."""
+    still = {"m"}
+    waiting = [await submitted(desk, model="m") for _ in range(3)]
+    other = await submitted(desk, model="n")
+    supply = Supply(desk, owner="w1", slots=1, queue=FAST, standing_still=lambda: frozenset(still))
+    running = asyncio.create_task(supply.run())
+    await ended(desk, other)
+    assert {"queued"} == {(await read_job(desk, job.id)).status for job in waiting}
+
+    still.clear()
+
+    await ended(desk, *waiting)
+    await supply.drain(5.0, asyncio.Event())
+    await running
+
+
+async def test_a_tenants_bound_is_kept_and_its_next_job_starts_at_once(desk):
+    call = Counting(0.02)
+    jobs = [await submitted(desk) for _ in range(6)]
+    queue = msgspec.structs.replace(FAST, max_running_per_tenant=2, poll_s=60.0)
+    supply = make_supply(with_call(desk, call), queue=queue)
+    running = asyncio.create_task(supply.run())
+
+    await ended(desk, *jobs)
+
+    assert 2 == call.most
+    await supply.drain(5.0, asyncio.Event())
+    await running
+
+
 async def test_a_crash_of_one_job_leaves_the_others(desk):
     """Not even a broken desk stops the supply; the caretakers find the job."""
     jobs = [await submitted(desk) for _ in range(3)]

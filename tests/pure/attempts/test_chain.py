@@ -1,5 +1,6 @@
 """The chain: retry, fall back, give up, and what the caller is told."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,6 +120,16 @@ async def test_a_kind_of_failure_may_have_a_route_of_its_own() -> None:
 
     assert "fits" == await run(plan, script, FakeClock())
     assert ["alpha", "long"] == script.calls
+
+
+async def test_a_chain_that_begins_in_a_redirect_goes_on_within_it() -> None:
+    """As it would have, had it been redirected itself: the next one may be longer still."""
+    plan = msgspec.structs.replace(
+        make_plan("long", "longer"), redirected=FailureKind.CONTEXT_LENGTH
+    )
+    script = Script(long=[fails(FailureKind.CONTEXT_LENGTH)], longer=["fits"])
+
+    assert "fits" == await run(plan, script, FakeClock())
 
 
 async def test_the_only_target_is_asked_again_after_its_hint() -> None:

@@ -71,6 +71,10 @@ def test_all_mistakes_are_told_at_once_in_the_files_order():
         ),
         ("providers: {a: {}}", "providers.a.kind: is missing"),
         (
+            "{ledger: {enabled: false}, budgets: [{window: day, limit_usd: 1, match: {}}]}",
+            "ledger.enabled: budgets need the ledger: switch it on, or remove them",
+        ),
+        (
             "providers: {a/b: {kind: mock}}",
             'providers["a/b"]: a provider\'s name must not be empty or hold / or spaces',
         ),
@@ -97,6 +101,18 @@ def test_all_mistakes_are_told_at_once_in_the_files_order():
         (
             "tenants: [{id: a, budgets: [{window: day, limit_usd: 1, thresholds: [1001]}]}]",
             'tenants[0].budgets[0].thresholds[0]: must be 1000 or less, not "1001"',
+        ),
+        (
+            "budgets: [{match: {provider: p}, window: day, limit_usd: 1}]",
+            'budgets[0].match.provider: no provider named "p"',
+        ),
+        (
+            "budgets: [{match: {model: m}, window: day, limit_usd: 1}]",
+            'budgets[0].match.model: no route named "m"',
+        ),
+        (
+            "budgets: [{match: {tag: team}, window: day, limit_usd: 1}]",
+            "budgets[0].match.tag: must be a tag such as team=search",
         ),
         (
             "tenants: [{id: a}, {id: a}]",

@@ -80,9 +80,14 @@ GOOD = [
     "policies: {redis_down: {limits: open}, database_down: {auth: deny}}",
     "server: {cors: ['https://a'], trusted_proxies: [10.0.0.0/8, '::1'], max_body_mb: 1}",
     "webhooks: {allow_networks: [10.0.0.0/8]}\nlogging: {sample_rate: 1}",
-    "server: {tls: {cert_file: a, key_file: b}}\nalerts: {slack_url: 'https://h/x', smtp: x}",
+    "server: {tls: {cert_file: a, key_file: b}}",
+    "alerts: {slack_url: 'https://h/x', spike_factor: null}",
+    "alerts: {smtp: 'smtp://h?from=a@b.c&to=d@e.f', sns_topic_arn: 'arn:aws:sns:a:123456789012:t'}",
 ]
 BAD = [
+    "alerts: {smtp: mail.example.com}",
+    "alerts: {sns_topic_arn: alerts}",
+    "alerts: {spike_factor: 1}",
     "version: 2",
     "a: 1",
     "disabled: [a]",

@@ -1,6 +1,7 @@
 """The environment of a process: every mistake at once, and no secret in sight."""
 
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_every_mistake_is_told_at_once(load, tmp_path):
             CONFIG=str(tmp_path / "none.yaml"),
             DATABASE_URL="mysql://x",
             REDIS_URL="localhost:6379",
-            BROKER_URL="sqs://eu",
+            BROKER_URL="sqs://",
             PORT="99999",
             LOG_LEVEL="loud",
             ENVIRONMENT="test",
@@ -96,9 +97,18 @@ def test_every_mistake_is_told_at_once(load, tmp_path):
         ("REDIS_URL", "redis://h:0", "port 0"),
         ("REDIS_URL", "redis://h/db", "must be a number"),
         ("REDIS_URL", "unix://", "must name a socket"),
-        ("BROKER_URL", "sqs://eu-west-1", "not supported yet in this version"),
+        ("BROKER_URL", "kafka://h", "sqs:// or amqp://"),
+        ("BROKER_URL", "sqs://", "must name a region"),
+        ("BROKER_URL", "sqs://key:secret@eu-west-1", "must name a region"),
+        ("BROKER_URL", "sqs://eu-west-1/queue", "must name a region"),
+        ("BROKER_URL", "sqs://eu-west-1?prefix=a.b", "prefix must be"),
+        ("BROKER_URL", "sqs://eu-west-1?endpoint=moto:5000", "endpoint must be a URL"),
+        ("BROKER_URL", "sqs://eu-west-1?queue=a", "knows \\?endpoint= and \\?prefix="),
         ("OBJECT_STORE_URL", "s3://", "names no bucket"),
+        ("OBJECT_STORE_URL", "s3://b?endpoint=minio:9000", "endpoint must be a URL"),
+        ("OBJECT_STORE_URL", "s3://b?queue=a", "knows \\?endpoint= and \\?region="),
         ("OBJECT_STORE_URL", "file://", "must name a folder"),
+        ("OBJECT_STORE_URL", "file://host/path", "must name a folder"),
         ("OBJECT_STORE_URL", "ftp://x", "must start with"),
     ],
 )
@@ -117,10 +127,32 @@ def test_a_malformed_url_is_a_mistake(load, name, url, words):
         ("redis_url", "unix:///run/redis.sock?db=1"),
         ("object_store_url", "s3://bucket/prefix?endpoint=http://x"),
         ("cache_url", "redis://h"),
+        ("broker_url", "sqs://eu-west-1"),
+        ("broker_url", "sqs://eu-west-1?endpoint=http://moto:5000&prefix=prod-1"),
     ],
 )
 def test_a_good_url_is_kept_as_it_is(load, name, url):
     assert url == getattr(load(**{name.upper(): url}), name)
+
+
+def test_rabbitmq_needs_its_extra(load, monkeypatch):
+    """Told at the start, and how to get it; not at the first ring."""
+    monkeypatch.setitem(sys.modules, "pika", None)
+    with pytest.raises(SettingsError, match=r"pip install 'sluiceway\[rabbitmq\]'"):
+        load(BROKER_URL="amqps://u:p@h/v")
+
+
+@pytest.mark.parametrize("url", ["amqp://u:p@h:5672/v", "amqps://u:p@h/v?heartbeat=30"])
+def test_rabbitmq_is_a_broker_where_its_package_is(load, url):
+    pytest.importorskip("pika")
+    assert url == load(BROKER_URL=url).broker_url
+    with pytest.raises(SettingsError, match="names no host"):
+        load(BROKER_URL="amqp://")
+
+
+def test_with_another_broker_workers_do_not_depend_on_polling(load):
+    [note] = load(BROKER_URL="sqs://eu-west-1").notes[:1]
+    assert note.endswith("limits count per process")
 
 
 def test_what_kubernetes_sets_for_a_service_is_no_port(load):

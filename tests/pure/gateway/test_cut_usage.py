@@ -3,23 +3,46 @@
 import pytest
 
 from shared.chat.usage import Usage
-from shared.gateway.runner import filled_up
+from shared.ledger.estimate import guessed_usage, known_usage
+from tests.pure.providers.test_adapters import asked
 
-GUESSED = Usage(input_tokens=50, output_tokens=20, estimated=True)
+REQUEST = asked(messages=[{"role": "user", "content": "x" * 100}])
+GUESSED = guessed_usage(REQUEST, 80)
 
 
 @pytest.mark.behaviour(159)
 @pytest.mark.parametrize(
     ("told", "used"),
     [
-        (None, (50, 20, 0)),
+        (None, (GUESSED.input_tokens, 20, 0)),
         (Usage(input_tokens=70, output_tokens=1, cache_read_tokens=9, estimated=True), (70, 20, 9)),
         (Usage(input_tokens=70, output_tokens=30, estimated=True), (70, 30, 0)),
+        (Usage(output_tokens=30), (GUESSED.input_tokens, 30, 0)),
     ],
-    ids=["nothing told", "the head told", "more told than seen"],
+    ids=["nothing told", "the head told", "more told than seen", "no input told"],
 )
 def test_what_a_cut_stream_used(told, used):
-    usage = filled_up(told, GUESSED)
+    usage = known_usage(REQUEST, told, 80)
 
     assert used == (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens)
     assert usage.estimated
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "told"),
+    [
+        ("/v1/chat/completions", Usage(input_tokens=70)),
+        ("/v1/embeddings", Usage()),
+        ("/v1/moderations", Usage()),
+        ("/v1/audio/speech", Usage(input_characters=9, estimated=True)),
+    ],
+)
+def test_what_is_counted_stays(endpoint, told):
+    """An empty answer has no output; what is not asked in words need not have an input."""
+    assert told is known_usage(asked(endpoint, input="x", messages=[]), told, 80)
+
+
+def test_a_cut_picture_is_not_charged_by_its_base64():
+    guess = guessed_usage(asked("/v1/images/generations", prompt="x", n=2), 3_000_000)
+
+    assert (12_480, 12_480) == (guess.output_tokens, guess.output_image_tokens)

@@ -26,10 +26,12 @@ from shared.gateway.service import Gateway
 from shared.health.book import HealthBook
 from shared.identity import Principal
 from shared.ledger.books import Charge, Opening
+from shared.ledger.envelopes import Enclosure
 from shared.ledger.holds import Hold
 from shared.limits.local import LocalLimiter
 from shared.limits.scopes import ScopeBook
 from shared.providers.mock import MockTransport
+from shared.routing.position import Position, Tried
 from shared.store.records import BudgetRef
 from tests.fakes.clock import FakeClock
 
@@ -80,13 +82,13 @@ class Purse:
         self.room: int | None = None
         self.asked: list[int | None] = []
 
-    async def hold(self, principal, amount_nanousd, *, deadline):
+    async def hold(self, principal, amount_nanousd, *, deadline, asked):
         if self.room is None:
             return None
         self.asked.append(amount_nanousd)
         if (amount_nanousd or 0) > self.room:
             raise BudgetExceeded("spent", limit_source="tenant:t/day", resets_at=0)
-        return Hold((REF,), "process-1", amount_nanousd or 0, rejects=True)
+        return Hold(Enclosure(refs=(REF,), rejects=True), "process-1", amount_nanousd or 0)
 
 
 class Gate:
@@ -117,7 +119,7 @@ class Gate:
             lambda: 0.0,
         )
 
-    async def embed(self, model: str):
+    async def embed(self, model: str, position: Position | None = None):
         body = json.dumps({"model": model, "input": "hello"}).encode()
         return await self.gateway.complete(
             Principal(tenant_id="t", key_id="k", key_name="n"),
@@ -125,7 +127,7 @@ class Gate:
             deadline=Deadline.after(60, self.clock),
             books=self.books,
             holds=self.holds,
-            context=CallContext(request_id="req_1"),
+            context=CallContext(request_id="req_1", position=position),
         )
 
     @property
@@ -148,6 +150,14 @@ async def test_a_target_that_cannot_be_asked_does_not_end_the_chain(gate, model,
     )
     assert [(first, "failed"), ("mock", "succeeded")] == gate.outcomes
     assert 0 == gate.books.charges[0].usage.input_tokens  # nothing was sent
+
+
+async def test_a_job_goes_on_where_its_chain_had_come_to(gate):
+    tried = Tried(provider="nowhere", model="e", credential="default", code="upstream_unavailable")
+
+    await gate.embed("mended", Position(tried=(tried,)))
+
+    assert [("mock", "succeeded")] == gate.outcomes
 
 
 @pytest.mark.parametrize(

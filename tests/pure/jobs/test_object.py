@@ -44,7 +44,13 @@ def test_money_keeps_every_digit(cost_nanousd, text):
 
 def test_a_waiting_job():
     shown = msgspec.json.decode(
-        msgspec.json.encode(job_object(make_job(metadata={"a": "b"}), queue_position=3))
+        msgspec.json.encode(
+            job_object(
+                make_job(metadata={"a": "b"}, waits_for="budget", on_budget="wait"),
+                queue_position=3,
+                estimated_start=AT,
+            )
+        )
     )
 
     expected = {
@@ -61,12 +67,16 @@ def test_a_waiting_job():
         "metadata": {"a": "b"},
         "tags": {},
         "attempts": [],
+        "attempts_made": 0,
         "usage": None,
         "cost_usd": None,
         "error": None,
         "response": None,
         "batch_id": None,
         "queue_position": 3,
+        "estimated_start": 1_896_091_200,
+        "waits_for": "budget",
+        "on_budget": "wait",
         "request_id": "req_1",
     }
     assert expected == shown

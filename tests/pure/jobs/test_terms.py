@@ -85,6 +85,8 @@ def test_what_is_no_moment_is_refused_by_name(value):
         (Wishes(metadata={str(number): "" for number in range(17)}), "metadata"),
         (Wishes(metadata={"k" * 65: ""}), "metadata"),
         (Wishes(metadata={"k": "v" * 513}), "metadata"),
+        (Wishes(on_budget="later"), "on_budget"),
+        (Wishes(on_budget=["wait"]), "on_budget"),
         (Wishes(webhook_url=5), "webhook_url"),
         (Wishes(webhook_url="ftp://a.example/"), "webhook_url"),
         (Wishes(webhook_url="https://user:pw@a.example/"), "webhook_url"),

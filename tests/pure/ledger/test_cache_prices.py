@@ -8,7 +8,7 @@ from genai_prices import Usage as ListUsage
 from genai_prices import calc_price
 
 from shared.chat.usage import Usage
-from shared.config.model import Price
+from shared.config.price import Price
 from shared.ledger.cost import cost_of, worst_cost_of
 from shared.ledger.prices import PROVIDER_IDS, compile_price
 

@@ -55,6 +55,14 @@ def need(amount: int, *refs: BudgetRef) -> Need:
             [],
             20,
         ),
+        # a raise counts while it lasts; when it is over what was lent by it stays lent
+        (Stock(limit_nanousd=100), BudgetStanding(raised_nanousd=50), [120, 30, 1], 150),
+        (
+            Stock(limit_nanousd=100, returned_nanousd=30),
+            BudgetStanding(amount_nanousd=140, granted_nanousd=140, raised_nanousd=0),
+            [1],
+            110,
+        ),
         # what calls cost more than they held comes first
         (
             Stock(limit_nanousd=100, free_nanousd=-30),
@@ -93,7 +101,10 @@ def trades(draw):
             fills=draw(st.booleans()),
         )
         standings[ref] = BudgetStanding(
-            amount_nanousd=own, granted_nanousd=own + others, settled_nanousd=draw(MONEY)
+            amount_nanousd=own,
+            granted_nanousd=own + others,
+            settled_nanousd=draw(MONEY),
+            raised_nanousd=draw(st.none() | MONEY),
         )
     refs = st.sampled_from([(A,), (B,), (A, B)])
     needs = draw(st.lists(st.builds(Need, refs=refs, amount_nanousd=MONEY), max_size=6))
@@ -109,7 +120,8 @@ def test_no_trade_grows_past_a_limit_or_below_nothing(trade):
     for ref, amount in has.items():
         before = standings[ref]
         grown = amount - before.amount_nanousd
-        left = stocks[ref].limit_nanousd - before.settled_nanousd - before.granted_nanousd
+        limit = stocks[ref].limit_nanousd + (before.raised_nanousd or 0)
+        left = limit - before.settled_nanousd - before.granted_nanousd
         assert amount >= 0
         assert grown <= max(0, left)
 

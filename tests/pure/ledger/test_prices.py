@@ -1,7 +1,8 @@
 """Our compiled prices against the library they were compiled from."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from importlib.metadata import version
 
 import pytest
 from genai_prices import Usage as ListUsage
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.chat.usage import Usage
-from shared.config.model import Price
+from shared.config.price import Price
 from shared.ledger.cost import cost_of, usd_text, worst_cost_of
-from shared.ledger.prices import PROVIDER_IDS, CompiledPrice, Rate, compile_price
+from shared.ledger.prices import PROVIDER_IDS, compile_price, likely_price
+from shared.ledger.rates import CompiledPrice, Phase, Rate, nano, scaled
 
 AT = datetime(2026, 11, 21, 20, tzinfo=UTC)
 
@@ -135,7 +137,9 @@ def test_the_configs_price_replaces_the_list():
 
 
 def test_the_source_names_the_lists_version():
-    assert compile_price("openai", "gpt-4o").source.startswith("genai-prices ")
+    price = compile_price("openai", "gpt-4o")
+
+    assert ("genai-prices", version("genai-prices")) == (price.source, price.version)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +156,64 @@ def test_of_prices_by_the_hour_the_dearest():
     assert 1_320_000_000 == compile_price("deepseek", "deepseek-v4-pro", at=AT).input.base
 
 
+@pytest.mark.parametrize(
+    ("moment", "usd"),
+    [
+        ("2026-11-21T00:59:59", "0.66"),
+        ("2026-11-21T01:00:00", "1.32"),
+        ("2026-11-21T03:59:59", "1.32"),
+        ("2026-11-21T04:00:00", "0.66"),
+        ("2026-11-21T09:30:00", "1.32"),
+        ("2026-11-21T20:00:00", "0.66"),
+    ],
+)
+def test_the_price_of_the_hour(moment, usd):
+    """DeepSeek's peaks are from 1 to 4 and from 6 to 10 UTC; a hold takes the dearest."""
+    price = compile_price("deepseek", "deepseek-v4-pro", at=AT)
+    at = datetime.fromisoformat(f"{moment}+00:00")
+
+    assert nano(usd) == price.at(at).input.base
+    assert nano("1.32") == price.input.base
+
+
+def test_a_price_that_begins_later_is_known_before():
+    """OpenAI's o3 became cheaper on 10 June 2025: a process that started before charges so."""
+    price = compile_price("openai", "o3", at=datetime(2025, 5, 1, tzinfo=UTC))
+    eve, day = (datetime(2025, 6, 9, 23, 59, 59, tzinfo=UTC), datetime(2025, 6, 10, tzinfo=UTC))
+
+    assert [nano("10"), nano("2")] == [price.at(moment).input.base for moment in (eve, day)]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "second", "inside"),
+    [(10, 20, 10, True), (10, 20, 20, False), (80_000, 100, 86_399, True), (80_000, 100, 99, True),
+     (80_000, 100, 100, False)],
+)  # fmt: skip
+def test_hours_may_lie_around_midnight(first, last, second, inside):
+    phase = Phase(price=compile_price("openai", "o3"), hours=(first, last))
+    midnight = datetime(2026, 1, 1, tzinfo=UTC)
+
+    assert inside == phase.covers(midnight + timedelta(seconds=second))
+
+
+def test_a_likely_price_is_the_dearest_sellers_and_says_whose():
+    price = likely_price("llama-3.3-70b-versatile", AT)
+
+    assert ("estimate", True) == (price.source, price.version.startswith(version("genai-prices")))
+    assert price.input.base >= compile_price("groq", "llama-3.3-70b-versatile").input.base
+    assert likely_price("no-such-model-anywhere", AT) is None
+
+
+def test_a_version_tells_the_configs_figures_apart():
+    one, same, other = (
+        compile_price("vllm", "m", Price(input_per_mtok=usd, output_per_mtok="1"))
+        for usd in ("1", "1", "2")
+    )
+
+    assert one.version == same.version != other.version
+    assert f"{one.version} x0.99" == scaled(one, Decimal("0.9"), Decimal("1.1")).version
+
+
 TOKENS = st.integers(0, 1_000_000)
 RATES = st.builds(
     Rate,
@@ -161,19 +223,24 @@ RATES = st.builds(
 )  # fmt: skip
 PRICES = st.builds(
     CompiledPrice, input=RATES, output=RATES, cache_read=RATES, cache_write=RATES,
-    input_audio=RATES, output_audio=RATES,
+    input_audio=RATES, output_audio=RATES, cache_read_audio=st.none() | RATES,
+    cache_write_1h=st.none() | RATES, reasoning=st.none() | RATES, input_image=st.none() | RATES,
+    output_image=st.none() | RATES, per_request_nanousd=st.integers(0, 10**9),
+    per_1000_searches_nanousd=st.integers(0, 10**11), per_mchar_nanousd=st.integers(0, 10**11),
+    per_audio_hour_nanousd=st.integers(0, 10**10),
 )  # fmt: skip
+USAGES_OF_ANY_KIND = st.fixed_dictionaries(
+    {
+        name: TOKENS
+        for name in Usage.__struct_fields__
+        if name.endswith(("_tokens", "_ms", "_characters", "_searches"))
+    }
+)
 
 
-@given(price=PRICES, total=TOKENS, read=TOKENS, write=TOKENS, audio=TOKENS, output=TOKENS)
-def test_a_hold_covers_every_way_to_spend_the_same_counts(price, total, read, write, audio, output):
-    usage = Usage(
-        input_tokens=total,
-        output_tokens=output,
-        cache_read_tokens=read,
-        cache_write_tokens=write,
-        input_audio_tokens=audio,
-    )
+@given(price=PRICES, counts=USAGES_OF_ANY_KIND)
+def test_a_hold_covers_every_way_to_spend_the_same_counts(price, counts):
+    usage = Usage(**counts)
 
     assert 0 <= cost_of(usage, price) <= worst_cost_of(usage, price)
 

@@ -286,6 +286,7 @@ USAGES = [
             input_tokens=10,
             output_tokens=3,
             cache_read_tokens=4,
+            cache_read_audio_tokens=2,
             input_audio_tokens=4,
             output_audio_tokens=3,
         ),

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from shared.config.model import (
     Config,
     NamedKey,
-    Price,
     ProviderConfig,
     RouteConfig,
     TargetConfig,
 )
+from shared.config.price import Price
 from shared.errors import FailureKind
 from shared.routing.order import weighted_order
 from shared.routing.plan import Plan, build_plan
@@ -167,7 +167,7 @@ def test_a_configs_price_goes_with_its_target() -> None:
     plan = plan_of_name(routes, "w/x")
 
     assert [("w/x", "x", dear), ("w/x", "x", cheap)] == [
-        (step.route, step.target.model, step.price) for step in plan.steps
+        (step.route, step.target.model, step.price.price) for step in plan.steps
     ]
 
 
@@ -187,7 +187,7 @@ def test_equal_targets_keep_their_own_prices() -> None:
         )
     )
 
-    firsts = [plan_of_name(routes, "m", draw).steps[0].price for draw in (0.0, 0.9)]
+    firsts = [plan_of_name(routes, "m", draw).steps[0].price.price for draw in (0.0, 0.9)]
 
     assert prices == firsts
 

@@ -3,8 +3,9 @@
 from prometheus_client import Gauge
 
 from shared.chat.usage import Usage
+from shared.telemetry.adding import observe_all
 from shared.telemetry.exposition import exposed
-from shared.telemetry.metrics import ATTEMPT_SECONDS, DRAINING, REGISTRY, metrics, observe_all
+from shared.telemetry.metrics import ATTEMPT_SECONDS, DRAINING, REGISTRY, metrics
 from shared.telemetry.tally import (
     MOST_WAITING,
     code_label,

@@ -1,10 +1,19 @@
 """When a delivery is tried again."""
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.webhooks.schedule import STEPS_S, Outcome, Verdict, judge, next_wait_s
+from shared.webhooks.schedule import (
+    STEPS_S,
+    Outcome,
+    Verdict,
+    disabled_for,
+    judge,
+    next_wait_s,
+)
 
 HOUR = 3600
 
@@ -55,3 +64,18 @@ def test_a_hint_makes_it_longer_up_to_a_day(hint_s, wait_s):
 )
 def test_verdicts(outcome, made, verdict):
     assert verdict == judge(outcome, made=made, draw=0.5)
+
+
+@pytest.mark.parametrize(
+    ("status", "failing", "events", "why"),
+    [
+        (410, timedelta(0), 1, "it answered 410"),
+        (500, timedelta(days=5), 10, "it has taken nothing for 5 days"),
+        (500, timedelta(days=5), 9, None),
+        (500, timedelta(days=4, hours=23), 1000, None),
+        (404, timedelta(0), 1, None),
+    ],
+)
+def test_when_an_endpoint_is_given_up(status, failing, events, why):
+    """One bad minute, or one bad event, says nothing."""
+    assert why == disabled_for(Outcome(status_code=status), failing, events)

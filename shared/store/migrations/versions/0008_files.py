@@ -8,6 +8,7 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
+FILE_UNSEEN = "status IN ('storing', 'deleting')"
 BATCH_OPEN = "status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"
 
 
@@ -32,6 +33,13 @@ def _files() -> None:
     )
     op.create_index("ix_file_tenant", "file", ["tenant_id", "created_at", "id"])
     op.create_index("ix_file_expires", "file", ["expires_at"])
+    op.create_index(
+        "ix_file_unseen",
+        "file",
+        ["created_at"],
+        postgresql_where=sa.text(FILE_UNSEEN),
+        sqlite_where=sa.text(FILE_UNSEEN),
+    )
     op.create_table(
         "upload",
         sa.Column("id", sa.Text(), nullable=False),
@@ -42,6 +50,7 @@ def _files() -> None:
         sa.Column("mime_type", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("file_id", sa.Text()),
+        sa.Column("file_expires_after_s", sa.Integer()),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -51,7 +60,7 @@ def _files() -> None:
         "upload_part",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("upload_id", sa.Text(), nullable=False),
-        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("bytes", sa.BigInteger()),
         sa.Column("object_key", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -72,6 +81,7 @@ def _batches() -> None:
         sa.Column("endpoint", sa.Text(), nullable=False),
         sa.Column("input_file_id", sa.Text(), nullable=False),
         sa.Column("completion_window", sa.Text(), nullable=False),
+        sa.Column("on_budget", sa.Text()),
         sa.Column("metadata", sa.Text(), nullable=False),
         sa.Column("tags", sa.Text(), nullable=False),
         sa.Column("user", sa.Text()),

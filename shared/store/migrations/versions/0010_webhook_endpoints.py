@@ -12,6 +12,7 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("delivery", sa.Column("endpoint_id", sa.Text()))
     op.create_index("ix_delivery_endpoint", "delivery", ["endpoint_id", "id"])
+    op.create_index("ix_webhook_event_created", "webhook_event", ["created_at"])
     op.create_table(
         "webhook_endpoint",
         sa.Column("id", sa.Text(), nullable=False),
@@ -36,5 +37,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("webhook_endpoint")
+    op.drop_index("ix_webhook_event_created", "webhook_event")
     op.drop_index("ix_delivery_endpoint", "delivery")
     op.drop_column("delivery", "endpoint_id")

@@ -1,4 +1,7 @@
-"""One signed POST to a caller's webhook. How it went is a value, never an exception."""
+"""One attempt to tell a receiver: a signed POST, a message to an SNS topic, or an alert.
+
+How it went is a value, never an exception.
+"""
 
 import asyncio
 import math
@@ -11,11 +14,18 @@ import msgspec
 from aiohttp.abc import AbstractResolver
 
 from shared.clock import Clock
+from shared.config.conduct import Alerts
+from shared.config.mail import mail_server
 from shared.store.records import DeliveryRow
-from shared.webhooks.egress import Network
+from shared.webhooks.alerting import MAIL, SLACK, TOPIC, WEBHOOK, is_alerts
+from shared.webhooks.egress import Network, networks
+from shared.webhooks.email import Mailer
 from shared.webhooks.guard import guarded_connector, refused
 from shared.webhooks.schedule import Outcome
 from shared.webhooks.signature import InvalidSecret, signed_headers
+from shared.webhooks.slack import slack_message
+from shared.webhooks.sns import Topics
+from shared.webhooks.urls import is_topic
 
 TIMEOUT_S = 15.0
 """For the whole attempt, connecting included; Standard Webhooks says 15 to 30."""
@@ -24,16 +34,43 @@ KEPT_BYTES = 1024
 
 USER_AGENT = "sluiceway-webhooks/1"
 
+EVERYWHERE = networks(["0.0.0.0/0", "::/0"])
+
+
+class AlertRooms(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the config wants alerts told; the guard is for callers' URLs, not for these."""
+
+    webhook: str | None = None
+    slack_url: str | None = None
+    mailer: Mailer | None = None
+    topic: str | None = None
+    topics: Topics | None = None
+
 
 class Post(msgspec.Struct, frozen=True, kw_only=True):
     """How attempts are made: where they may go and how long they may take.
 
+    Without `topics` none is published to, and without `alerts` none is sent where the config says.
     `names` replaces the system's resolver in tests.
     """
 
     allowed: tuple[Network, ...] = ()
     timeout_s: float = TIMEOUT_S
     names: AbstractResolver | None = None
+    topics: Topics | None = None
+    alerts: AlertRooms | None = None
+
+
+def rooms_of(alerts: Alerts) -> AlertRooms:
+    """Return where the config wants alerts told."""
+    topic = alerts.sns_topic_arn
+    return AlertRooms(
+        webhook=alerts.webhook,
+        slack_url=alerts.slack_url,
+        mailer=None if alerts.smtp is None else Mailer(mail_server(alerts.smtp)),
+        topic=topic,
+        topics=None if topic is None else Topics([topic]),
+    )
 
 
 async def deliver(
@@ -53,7 +90,7 @@ async def deliver(
         return Outcome(error=f"not signed: {error}")
     try:
         async with clock.timeout(post.timeout_s):
-            outcome = await _post(delivery, post, headers, clock.now())
+            outcome = await _sent(delivery, post, headers, clock.now())
     except TimeoutError:
         outcome = Outcome(error=f"no answer within {post.timeout_s:g} s")
     except (aiohttp.ClientError, OSError, ValueError, asyncio.IncompleteReadError) as error:
@@ -62,11 +99,49 @@ async def deliver(
     return msgspec.structs.replace(outcome, duration_ms=elapsed_ms)
 
 
-async def _post(
+async def _sent(
     delivery: DeliveryRow, post: Post, headers: dict[str, str], now: datetime
 ) -> Outcome:
+    if is_alerts(delivery.url):
+        return await _alert(delivery, post, headers, now)
+    if is_topic(delivery.url):
+        return await _publish(delivery.url, delivery, post.topics, headers)
+    return await _post(delivery.url, delivery.body, post, headers, now)
+
+
+async def _alert(
+    delivery: DeliveryRow, post: Post, headers: dict[str, str], now: datetime
+) -> Outcome:
+    """Send it where the config leads now, which may be nowhere any more."""
+    rooms = post.alerts or AlertRooms()
+    anywhere = msgspec.structs.replace(post, allowed=EVERYWHERE)
+    if delivery.url == WEBHOOK and rooms.webhook is not None:
+        return await _post(rooms.webhook, delivery.body, anywhere, headers, now)
+    if delivery.url == SLACK and rooms.slack_url is not None:
+        return await _post(rooms.slack_url, slack_message(delivery.body), anywhere, {}, now)
+    if delivery.url == MAIL and rooms.mailer is not None:
+        return await rooms.mailer.send(delivery.event_id, delivery.body, now)
+    if delivery.url == TOPIC and rooms.topic is not None:
+        return await _publish(rooms.topic, delivery, rooms.topics, headers)
+    return Outcome(error="refused: the config's alerts do not name it any more")
+
+
+async def _publish(
+    arn: str, delivery: DeliveryRow, topics: Topics | None, headers: dict[str, str]
+) -> Outcome:
+    if topics is None:
+        return Outcome(error="refused: nothing is published to SNS here")
+    attributes = {**headers, "event-type": delivery.event_type}
+    return await topics.publish(
+        arn, delivery.body, attributes, group=delivery.tenant_id, once=delivery.event_id
+    )
+
+
+async def _post(
+    url: str, body: bytes, post: Post, headers: dict[str, str], now: datetime
+) -> Outcome:
     connector = guarded_connector(
-        post.allowed, encrypted=delivery.url.startswith("https:"), names=post.names
+        post.allowed, encrypted=url.startswith("https:"), names=post.names
     )
     session = aiohttp.ClientSession(
         connector=connector,
@@ -78,8 +153,8 @@ async def _post(
     async with (
         session,
         session.post(
-            delivery.url,
-            data=delivery.body,
+            url,
+            data=body,
             headers={
                 **headers,
                 "content-type": "application/json",

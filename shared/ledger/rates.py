@@ -1,0 +1,135 @@
+"""What one target's use costs, in plain integers. Rates are nano-dollars per million tokens."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+
+import msgspec
+
+CONFIG = "config"
+ESTIMATE = "estimate"
+"""The source of a price that nobody gave for this target."""
+
+_NANO = Decimal(10) ** 9
+_ONE = Decimal(1)
+_APART = frozenset({"per_request_nanousd", "per_1000_searches_nanousd"})
+"""What regions do not make dearer: vendors raise what the model itself works."""
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """Nano-dollars per million tokens; `steps` are (prompt tokens, rate), lowest first."""
+
+    base: int
+    steps: tuple[tuple[int, int], ...] = ()
+
+    def at(self, prompt_tokens: int) -> int:
+        """Return the rate of a call with so long a prompt; a step counts above its threshold."""
+        rate = self.base
+        for threshold, step in self.steps:
+            if prompt_tokens > threshold:
+                rate = step
+        return rate
+
+    def times(self, factor: Decimal) -> "Rate":
+        """Return the rate multiplied, each of its steps rounded half up."""
+        steps = tuple((threshold, _rounded(step * factor)) for threshold, step in self.steps)
+        return Rate(base=_rounded(self.base * factor), steps=steps)
+
+    @property
+    def most(self) -> int:
+        """The dearest of its steps."""
+        return max(self.base, *(step for _, step in self.steps), 0)
+
+
+class CompiledPrice(msgspec.Struct, frozen=True, kw_only=True):
+    """What one target's use costs. `source` says where the figures come from, `version` which.
+
+    A None is a rate like that of other tokens: sound read from a cache costs what reading costs,
+    what is kept for an hour what writing does, pictures and reasoning what input and output do.
+    Searches and characters are sold by the thousand and the million, sound by the hour.
+    `tiers` are the prices of service tiers that have their own, `phases` those of other days and
+    hours, the last one that is in force counts; beside them stands the dearest of any hour.
+    """
+
+    input: Rate
+    output: Rate
+    cache_read: Rate
+    cache_write: Rate
+    input_audio: Rate
+    output_audio: Rate
+    cache_read_audio: Rate | None = None
+    cache_write_1h: Rate | None = None
+    reasoning: Rate | None = None
+    input_image: Rate | None = None
+    output_image: Rate | None = None
+    per_request_nanousd: int = 0
+    per_1000_searches_nanousd: int = 0
+    per_mchar_nanousd: int = 0
+    per_audio_hour_nanousd: int = 0
+    source: str = CONFIG
+    version: str | None = None
+    tiers: "Mapping[str, CompiledPrice]" = {}
+    phases: "tuple[Phase, ...]" = ()
+
+    def of(self, tier: str | None) -> "CompiledPrice":
+        """Return the price of a service tier: itself where that has none of its own."""
+        return self if tier is None else self.tiers.get(tier, self)
+
+    def at(self, moment: datetime) -> "CompiledPrice":
+        """Return the price in force at that moment."""
+        for phase in reversed(self.phases):
+            if phase.covers(moment):
+                return phase.price
+        return self
+
+
+class Phase(msgspec.Struct, frozen=True, kw_only=True):
+    """A price that begins on a day, or holds between two seconds of each UTC day."""
+
+    price: CompiledPrice
+    begins: datetime | None = None
+    hours: tuple[int, int] | None = None
+
+    def covers(self, moment: datetime) -> bool:
+        """Return whether it is in force then; hours may lie around midnight."""
+        if self.begins is not None and moment < self.begins:
+            return False
+        if self.hours is None:
+            return True
+        utc = moment.astimezone(UTC)
+        second = utc.hour * 3600 + utc.minute * 60 + utc.second
+        first, last = self.hours
+        return first <= second < last if first <= last else second >= first or second < last
+
+
+def scaled(price: CompiledPrice, factor: Decimal, regional: Decimal = _ONE) -> CompiledPrice:
+    """Return the price with everything multiplied by `factor`, what the model works by both."""
+    if factor == regional == _ONE:
+        return price
+    both = factor * regional
+    changes: dict[str, object] = {}
+    for name in price.__struct_fields__:
+        value = getattr(price, name)
+        if isinstance(value, Rate):
+            changes[name] = value.times(both)
+        elif isinstance(value, int):
+            changes[name] = _rounded(value * (factor if name in _APART else both))
+    return msgspec.structs.replace(
+        price,
+        **changes,
+        version=f"{price.version} x{both.normalize():f}",
+        tiers={name: scaled(tier, factor, regional) for name, tier in price.tiers.items()},
+        phases=tuple(
+            msgspec.structs.replace(phase, price=scaled(phase.price, factor, regional))
+            for phase in price.phases
+        ),
+    )
+
+
+def nano(usd: str | Decimal) -> int:
+    """Return dollars as whole nano-dollars, finer figures rounded half up."""
+    return _rounded(Decimal(usd) * _NANO)
+
+
+def _rounded(amount: Decimal) -> int:
+    return int(amount.to_integral_value(ROUND_HALF_UP))

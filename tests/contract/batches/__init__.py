@@ -1,0 +1,1 @@
+"""Batches from file to files, on SQLite and on PostgreSQL."""
