@@ -44,9 +44,10 @@ async def insert_ledger(tx: Tx, rows: Iterable[LedgerRow]) -> frozenset[str]:
     for row in rows:
         given.setdefault(row.attempt_id, row)
     if tx.backend == "sqlite" and given:  # we are the one writer: nobody comes in between
-        mine = ledger.c.attempt_id.in_(given)
-        for known in await tx.connection.scalars(sa.select(ledger.c.attempt_id).where(mine)):
-            del given[known]
+        # For the driver: SQLAlchemy's own way takes 4 µs of CPU a name.
+        asked = tuple(given)
+        for known in await tx.connection.exec_driver_sql(_known(len(asked)), asked):
+            del given[known[0]]
     recorded_at = micros(await tx.now()) if given else 0
     # In one order for all writers, so that none waits for another in a circle.
     ordered = sorted(given)
@@ -119,6 +120,13 @@ def _insert(backend: Backend, rows: int) -> str:
     returning = "" if backend == "sqlite" else " RETURNING attempt_id"
     values = ", ".join([row] * rows)
     return f"INSERT INTO ledger ({names}) VALUES {values} ON CONFLICT DO NOTHING{returning}"  # noqa: S608 (names of our own columns)
+
+
+@lru_cache(maxsize=8)
+def _known(names: int) -> str:
+    """Return the query for those of so many attempts that are there, for SQLite's driver."""
+    marks = ", ".join("?" * names)
+    return f"SELECT attempt_id FROM ledger WHERE attempt_id IN ({marks})"  # noqa: S608 (no values)
 
 
 def _values(row: LedgerRow, recorded_at: int) -> tuple[object, ...]:

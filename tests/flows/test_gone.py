@@ -171,7 +171,6 @@ async def test_who_hangs_up_in_mid_stream_is_charged(stack: Stack, vendor: Upstr
     words = [min(max(one.sent - 1, 0), WORDS) for one in told]  # the first piece is the role
     counted = sum(QUESTION_TOKENS * 1000 + count * 2000 for count in words)
     charged = sum(int(str(row["cost_nanousd"])) for row in rows)
-    print("RATIO", charged / counted)
     assert abs(charged - counted) <= counted / 50, (charged, counted)
     assert_books_agree(stack)
 

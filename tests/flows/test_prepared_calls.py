@@ -65,7 +65,7 @@ class Kept:
 
 
 class Purse:
-    async def hold(self, principal, amount_nanousd, *, deadline):
+    async def hold(self, principal, amount_nanousd, *, deadline, asked):
         return None
 
 

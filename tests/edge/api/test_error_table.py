@@ -241,7 +241,7 @@ OURS = [
         (413, "request_too_large", WRONG),
         {},
     ),
-    (queue_full, (429, "queue_full", "rate_limit_error"), {"retry-after": "10"}),
+    (queue_full, (429, "queue_full", "rate_limit_error"), {"retry-after": "120"}),
     (internal_error, (500, "internal_error", FAULT), {}),
     (store_unavailable, (503, "store_unavailable", FAULT), {"retry-after": "2"}),
 ]

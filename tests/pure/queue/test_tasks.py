@@ -1,12 +1,12 @@
 """What may stand in the queue."""
 
 from shared.config.conduct import CLASS_WEIGHTS
-from shared.queue.tasks import CLASSES, DELIVERIES, TASKS, TOPICS, jobs_topic
+from shared.queue.tasks import BATCHES, CLASSES, DELIVERIES, TASKS, TOPICS, jobs_topic
 
 
-def test_topics_are_the_classes_and_the_deliveries():
-    assert {DELIVERIES, "jobs:interactive", "jobs:default", "jobs:batch"} == TOPICS
-    assert {jobs_topic(name) for name in CLASS_WEIGHTS} == TOPICS - {DELIVERIES}
+def test_topics_are_the_classes_the_batches_and_the_deliveries():
+    assert {BATCHES, DELIVERIES, "jobs:interactive", "jobs:default", "jobs:batch"} == TOPICS
+    assert {jobs_topic(name) for name in CLASS_WEIGHTS} == TOPICS - {BATCHES, DELIVERIES}
     assert tuple(CLASS_WEIGHTS) == CLASSES
 
 
