@@ -1,5 +1,9 @@
 """What the handlers of one API process share."""
 
+from typing import cast
+
+from litestar.types import Scope
+
 from api.access import AccessLog
 from api.async_calls import AsyncCalls
 from api.auth import KeyTable
@@ -46,3 +50,16 @@ class Edge:
         self.caches = runtime.config.cache.enabled
         self.running = 0
         self.stopping = False
+
+
+_EDGE = "sluiceway_edge"
+
+
+def with_edge(scope: Scope, edge: Edge) -> Scope:
+    """Return the scope of a request that has come to that Edge."""
+    return cast("Scope", {**scope, "state": {**scope.get("state", {}), _EDGE: edge}})
+
+
+def edge_of(scope: Scope) -> Edge:
+    """Return the Edge that a request has come to."""
+    return cast("Edge", scope["state"][_EDGE])

@@ -3,7 +3,6 @@
 The bodies of forms are not read for it: they may be files. Of those only the length is compared.
 """
 
-from collections.abc import Callable
 from typing import cast
 
 from litestar.types import ASGIApp, HTTPScope, Receive, ReceiveMessage, Scope, Send
@@ -11,7 +10,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, ReceiveMessage, Scope, S
 from api.asgi import NO_STORE, read_body, send_whole
 from api.auth import bearer, header_map
 from api.call import dialect_of
-from api.edge import Edge
+from api.edge import Edge, edge_of
 from api.errors import answer_of
 from api.idempotency import HEADER, fingerprint_of, headers_again
 from api.request_id import REQUEST_ID
@@ -25,22 +24,19 @@ OWN = "/v1/"
 Headers = dict[bytes, bytes]
 
 
-def named(edge: Edge) -> Callable[[ASGIApp], ASGIApp]:
-    """Return the middleware."""
+def named(app: ASGIApp) -> ASGIApp:
+    """Be the middleware."""
 
-    def middleware(app: ASGIApp) -> ASGIApp:
-        async def call(scope: Scope, receive: Receive, send: Send) -> None:
-            asked = cast("HTTPScope", scope)
-            if asked["method"] == "POST" and asked["path"].startswith(OWN):
-                headers = header_map(asked["headers"])
-                if HEADER in headers:
-                    await _serve_once(edge, app, asked, headers, receive, send)
-                    return
-            await app(scope, receive, send)
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        asked = cast("HTTPScope", scope)
+        if asked["method"] == "POST" and asked["path"].startswith(OWN):
+            headers = header_map(asked["headers"])
+            if HEADER in headers:
+                await _serve_once(edge_of(scope), app, asked, headers, receive, send)
+                return
+        await app(scope, receive, send)
 
-        return call
-
-    return middleware
+    return call
 
 
 async def _serve_once(

@@ -46,6 +46,8 @@ _VENDORS = {"anthropic": "Anthropic"}
 
 _KEYED = ("400", "401", "403", "503")
 """What every path under /v1 may answer."""
+_MASTERED = ("401", "403", "503")
+"""What every path under /admin may answer."""
 _NAMED = ("409", "413", "422")
 """What every POST among them may answer to an Idempotency-Key."""
 _CALL = (*_KEYED, "404", "409", "413", "422", "429", "502", "504")
@@ -65,19 +67,18 @@ _STATUSES: Mapping[str, tuple[str, ...]] = {
     "delete_response": ("404",),
     "list_input_items": ("404",),
     "cancel_response": ("404",),
-    "list_providers": ("401", "403"),
-    "list_routes": ("401", "403"),
+    **dict.fromkeys(("list_all_jobs", "pause_queue", "resume_queue"), ("400", "413")),
     **dict.fromkeys(
-        ("list_all_jobs", "pause_queue", "resume_queue"), ("400", "401", "403", "413", "503")
+        (
+            *("show_job", "cancel_any_job", "drain_worker", "resume_worker"),
+            *("list_budget_raises", "end_budget_raise", "show_ledger_row"),
+        ),
+        ("404",),
     ),
-    **dict.fromkeys(("show_queue", "list_workers"), ("401", "403", "503")),
-    **dict.fromkeys(
-        ("show_job", "cancel_any_job", "drain_worker", "resume_worker"),
-        ("401", "403", "404", "503"),
-    ),
-    "retry_job": ("401", "403", "404", "409", "503"),
-    "forget_answers": ("401", "403", "503"),
-    "explain_route": ("400", "401", "403", "404"),
+    "retry_job": ("404", "409"),
+    "explain_route": ("400", "404"),
+    "raise_budget": ("400", "404", "413"),
+    "adjust_ledger": ("400", "404", "409", "413", "422"),
     **WEBHOOK_STATUSES,
 }
 
@@ -146,17 +147,20 @@ def schema_of(app: Litestar) -> dict[str, Any]:
 def _completed(path: str, item: dict[str, Any]) -> dict[str, Any]:
     """Return a path's operations with what they answer, and the key they want."""
     keyed = path.startswith("/v1/")
+    everywhere = _KEYED if keyed else _MASTERED if path.startswith("/admin/") else ()
     return {
-        method: _answering(operation, keyed=keyed, named=keyed and method == "post")
-        | ({"security": [{"key": []}]} if keyed else {})
+        method: _answering(operation, everywhere, named=keyed and method == "post")
+        | ({"security": [{"key": []}]} if everywhere else {})
         for method, operation in item.items()
     }
 
 
-def _answering(operation: dict[str, Any], *, keyed: bool, named: bool) -> dict[str, Any]:
+def _answering(
+    operation: dict[str, Any], everywhere: tuple[str, ...], *, named: bool
+) -> dict[str, Any]:
     own_id = operation["operationId"]
     statuses = (
-        *(_KEYED if keyed else ()),
+        *everywhere,
         *(_NAMED if named else ()),
         *_STATUSES.get(own_id, ()),
     )

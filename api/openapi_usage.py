@@ -10,7 +10,7 @@ from shared.store.usage import GROUPS
 Schema = dict[str, Any]
 
 STATUSES: Mapping[str, tuple[str, ...]] = {
-    "get_all_usage": ("400", "401", "403", "503"),
+    "get_all_usage": ("400",),
 }
 
 _REPORTS = ("get_usage", "get_all_usage")

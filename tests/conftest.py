@@ -1,5 +1,7 @@
 """What every test shares: the event loop, and the figures at the end of a run."""
 
+import gc
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -10,6 +12,12 @@ settings.register_profile(
 settings.load_profile("suite")
 
 pytest_plugins = ["tests.figures", "tests.services"]
+
+
+def pytest_collection_finish() -> None:
+    """Take what was collected from the collector's sight, which would look at it all the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

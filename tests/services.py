@@ -98,12 +98,14 @@ def user_group(user: int) -> int:
 
 @dataclass(kw_only=True)
 class PostgresServer:
-    """A running PostgreSQL. Databases are copied from a migrated one, which takes 50 ms or so."""
+    """A running PostgreSQL. Databases are copied from a migrated one, and used several times."""
 
     socket_dir: Path
     start: Callable[[], None]
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _template: str | None = None
+    _tables: frozenset[str] = frozenset()
+    _empty: list[str] = field(default_factory=list)
 
     def url(self, database: str) -> str:
         """Return the database's URL as the product takes it."""
@@ -120,13 +122,40 @@ class PostgresServer:
         self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return name
 
-    def create_migrated(self) -> str:
-        """Make a database with the product's newest schema and return its name."""
+    def take_migrated(self) -> str:
+        """Return the name of a database with the product's newest schema, and nothing in it."""
+        if self._empty:
+            return self._empty.pop()
         if self._template is None:
             template = self.create()
             migrate(self.url(template))
+            with psycopg.connect(self.url(template), autocommit=True) as connection:
+                self._tables = _tables(connection)
             self._template = template
         return self.create(template=self._template)
+
+    def give_back(self, database: str) -> None:
+        """Empty a database for the next test, whoever is still connected.
+
+        That takes a tenth of the time of a new one.
+        """
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            usual = self._tables == _tables(connection)
+            if usual:
+                emptied = (
+                    f'DELETE FROM "{table}";' for table in self._tables - {"alembic_version"}
+                )
+                # As a replica it does not look who refers to whom.
+                together = "SET session_replication_role = replica; " + " ".join(emptied)
+                connection.execute(together.encode())
+        if usual:
+            self._empty.append(database)
+        else:
+            self.drop(database)
 
     def restart(self) -> None:
         """Stop it as an administrator does, whoever is connected, and start it again."""
@@ -138,6 +167,11 @@ class PostgresServer:
     def drop(self, database: str) -> None:
         """Remove a database, whoever is still connected."""
         self.execute(f'DROP DATABASE "{database}" WITH (FORCE)')
+
+
+def _tables(connection: psycopg.Connection) -> frozenset[str]:
+    found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return frozenset(name for (name,) in found)
 
 
 @contextmanager
@@ -329,9 +363,9 @@ def redis_server(_redis_process: RedisServer) -> RedisServer:
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """The URL of a fresh database with the newest schema."""
-    database = postgres_server.create_migrated()
+    database = postgres_server.take_migrated()
     yield postgres_server.url(database)
-    postgres_server.drop(database)
+    postgres_server.give_back(database)
 
 
 @pytest.fixture

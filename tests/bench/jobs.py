@@ -195,7 +195,7 @@ def on_sqlite(core: int, broker_url: str | None = None) -> Iterator[Bench]:
 def on_postgresql(core: int) -> Iterator[Bench]:
     """Make a fresh PostgreSQL, which waits for the disk as in production."""
     with tempfile.TemporaryDirectory() as folder, run_postgres(durable=True) as server:
-        yield Bench(folder, server.url(server.create_migrated()), core)
+        yield Bench(folder, server.url(server.take_migrated()), core)
 
 
 def main(core: int) -> int:

@@ -47,10 +47,10 @@ def test_jobs_on_postgresql(postgres_server: PostgresServer):
 
     def machine() -> Machine:
         for database in used:
-            postgres_server.drop(database)
-        used[:] = [postgres_server.create_migrated()]
+            postgres_server.give_back(database)
+        used[:] = [postgres_server.take_migrated()]
         return Machine(postgres_server.url(used[0]))
 
     run_state_machine_as_test(machine, settings=law(4))
     for database in used:
-        postgres_server.drop(database)
+        postgres_server.give_back(database)

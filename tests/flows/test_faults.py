@@ -61,7 +61,7 @@ class Rig:
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Rig]:
-    database = postgres_server.create_migrated()
+    database = postgres_server.take_migrated()
     with ExitStack() as opened:
         opened.callback(postgres_server.drop, database)
         redis_server = opened.enter_context(run_redis())

@@ -9,8 +9,9 @@ import httpx
 import httpx2
 import msgspec
 
-from api.app import App, create_app
+from api.app import create_app
 from api.edge import Edge
+from api.front import Front
 from api.main import open_edge
 from shared.runtime import open_runtime
 from shared.settings import load_settings
@@ -22,7 +23,7 @@ URL = "http://gateway"
 class Line:
     """An API in this process, and ways to call it."""
 
-    def __init__(self, edge: Edge, app: App, http: httpx.AsyncClient) -> None:
+    def __init__(self, edge: Edge, app: Front, http: httpx.AsyncClient) -> None:
         self.edge = edge
         self.app = app
         self.http = http

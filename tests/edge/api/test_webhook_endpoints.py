@@ -11,8 +11,8 @@ import openai
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from api.app import create_app
 from api.edge import Edge
+from api.rest import rest_app
 from shared.gateway.news import News
 from shared.health.breaker import BreakerState, Phase
 from shared.settings import Settings, load_settings
@@ -398,7 +398,7 @@ async def test_the_operator_hears_of_the_gateway(
 
 async def test_both_paths_are_in_the_document(edge: Edge):
     """Each operation with a name of its own."""
-    paths = create_app(edge).openapi_schema.to_schema()["paths"]
+    paths = rest_app().openapi_schema.to_schema()["paths"]
     ids = [one["operationId"] for path in paths.values() for one in path.values()]
 
     assert {"create_webhook_endpoint", "operator_create_webhook_endpoint"} <= set(ids)
