@@ -33,7 +33,7 @@ setup: .venv/.installed-dev
 test: .venv/.installed-dev
 	@echo "Running the tests ..."
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest -n 3 --dist worksteal --reruns 1 -rR --ignore tests/layout; status=$$?; \
+	@$(BIN)/coverage run -m pytest -n 4 --dist worksteal --reruns 1 -rR --ignore tests/layout; status=$$?; \
 		$(BIN)/coverage combine --quiet && $(BIN)/coverage report || [ $$status -ne 0 ] || status=2; \
 		exit $$status
 

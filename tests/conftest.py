@@ -3,6 +3,7 @@
 import gc
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # Machines are slow at times, and what breaks a law is mostly among the first cases.
@@ -10,6 +11,14 @@ settings.register_profile(
     "suite", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("suite")
+
+# Until a test sets up a log of its own. Structlog's usual tracebacks take a tenth of a second each.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 pytest_plugins = ["tests.figures", "tests.services"]
 

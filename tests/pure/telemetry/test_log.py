@@ -15,11 +15,11 @@ from shared.telemetry.log import configure_logging, get_logger, wants_console
 def lines():
     """Log into memory; afterwards logging is as it was before."""
     root = logging.getLogger()
-    before = (root.handlers[:], root.level)
+    before, ours = (root.handlers[:], root.level), structlog.get_config()
     stream = io.StringIO()
     configure_logging(level="info", stream=stream)
     yield lambda: [msgspec.json.decode(line) for line in stream.getvalue().splitlines()]
-    structlog.reset_defaults()
+    structlog.configure(**ours)
     root.handlers[:], root.level = before
 
 
