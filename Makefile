@@ -59,10 +59,10 @@ docs: .venv/.installed-dev
 chaos: .venv/.installed-dev
 	@SLUICEWAY_CHAOS_EXAMPLES=300 SLUICEWAY_CHAOS_FULL=1 SLUICEWAY_CHAOS_JOBS=$(or $(JOBS),1000) \
 		SLUICEWAY_CHAOS_KILLS=$(or $(KILLS),20) SLUICEWAY_CHAOS_SEED=$(or $(SEED),0) \
-		$(BIN)/pytest tests/chaos -q -s --timeout 0
+		$(BIN)/pytest tests/chaos -q -s --timeout 0 -o faulthandler_timeout=0
 
 fuzz: .venv/.installed-dev
-	@SLUICEWAY_FUZZ_S=600 $(BIN)/pytest tests/edge/api/test_schema_fuzz.py -q --timeout 900
+	@SLUICEWAY_FUZZ_S=600 $(BIN)/pytest tests/edge/api/test_schema_fuzz.py -q -o faulthandler_timeout=0
 
 # Only releases at least a week old: a poisoned one is usually found in days.
 COMPILE = .venv-lock/bin/uv pip compile pyproject.toml --extra embedded --group build --universal \
