@@ -138,7 +138,7 @@ async def test_who_waits_in_the_door_is_served(stack: Stack, connect: Connect):
     replies = await asyncio.gather(*(caller.answer() for caller in waiting + kept))
 
     assert [200] * 110 == [one.head.status for one in replies]
-    assert 0 == await in_thread(api.process.wait, 5)
+    assert 0 == await in_thread(api.process.wait, 20)
     with pytest.raises(ConnectionRefusedError):
         await connect(api.port)
     assert 120 == len(stack.rows("SELECT attempt_id FROM ledger"))
