@@ -40,6 +40,7 @@ class MemoryCache:
         self._bulletin = bulletin
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._forgotten = 0
+        self._mark: Mark = (b"0",)
         self.size_bytes = 0
 
     def __len__(self) -> int:
@@ -47,7 +48,7 @@ class MemoryCache:
 
     async def look(self, address: Address) -> Looked:
         self._hear()
-        mark = self._mark()
+        mark = self._mark
         kept = self._kept.get(address.digest)
         if kept is None:
             return Looked(mark=mark)
@@ -60,7 +61,7 @@ class MemoryCache:
 
     def keep(self, address: Address, entry: Entry, mark: Mark) -> None:
         # What others are told to forget meanwhile is heard before the next look, and goes then.
-        if mark != self._mark() or entry.size_bytes > min(self._most_entry_bytes, self._most_bytes):
+        if mark != self._mark or entry.size_bytes > min(self._most_entry_bytes, self._most_bytes):
             return
         self._drop(address.digest)
         self._kept[address.digest] = _Kept(address, entry, self._clock.monotonic())
@@ -78,7 +79,7 @@ class MemoryCache:
         ]
         for digest in meant:
             self._drop(digest)
-        self._forgotten += 1
+        self._renew_mark()
         if self._bulletin is not None:
             self._bulletin.post()
         return len(meant)
@@ -87,10 +88,11 @@ class MemoryCache:
         if self._bulletin is not None and self._bulletin.has_news():
             self._kept.clear()
             self.size_bytes = 0
-            self._forgotten += 1
+            self._renew_mark()
 
-    def _mark(self) -> Mark:
-        return (b"%d" % self._forgotten,)
+    def _renew_mark(self) -> None:
+        self._forgotten += 1
+        self._mark = (b"%d" % self._forgotten,)
 
     def _drop(self, digest: str) -> None:
         kept = self._kept.pop(digest, None)

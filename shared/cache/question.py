@@ -28,7 +28,7 @@ def digest_of(
     fields: Fields,
     *,
     endpoint: str,
-    mark: bytes,
+    mark: str,
     headers: Mapping[str, str],
     without: frozenset[str],
 ) -> str:
@@ -39,13 +39,9 @@ def digest_of(
     `without` names the fields that do not matter.
     """
     asked = {
-        name: _plain(value)
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
         for name, value in fields.items()
         if value is not None and name not in without
     }
-    said = _encode((endpoint, mark.hex(), headers, asked))
+    said = _encode((endpoint, mark, headers, asked))
     return blake2b(said, digest_size=20).hexdigest()
-
-
-def _plain(value: object) -> object:
-    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -58,15 +58,17 @@ async def open_shelf(
 
 @contextmanager
 def _in_memory(rules: CacheConfig, data_dir: Path, clock: Clock) -> Iterator[AnswerCache]:
+    bulletin = Bulletin(data_dir / BULLETIN)
     cache = MemoryCache(
         ttl_s=rules.ttl_s,
         most_entries=rules.max_entries,
         most_bytes=rules.max_mb * MIB,
         most_entry_bytes=rules.max_entry_kb * 1024,
         clock=clock,
-        bulletin=Bulletin(data_dir / BULLETIN),
+        bulletin=bulletin,
     )
     with (
+        closing(bulletin),
         watched(CACHE_ENTRIES, lambda: len(cache)),
         watched(CACHE_BYTES, lambda: cache.size_bytes),
     ):

@@ -39,7 +39,7 @@ The model is in it as the route that its name leads to.
 STREAMED = frozenset({"/v1/chat/completions", "/v1/messages"})
 """Where a kept answer can be told as a stream, and a stream kept."""
 
-_OUTSIDE = ("web_search_options", "mcp_servers", "container")
+_OUTSIDE = frozenset({"web_search_options", "mcp_servers", "container"})
 """Fields by which an answer depends on more than the question."""
 
 MOST_MARKS = 1_000
@@ -51,7 +51,7 @@ class Names:
     def __init__(self, rules: CacheConfig, catalog: Catalog) -> None:
         self._rules = rules
         self._catalog = catalog
-        self._marks: dict[str, bytes] = {}
+        self._marks: dict[str, str] = {}
 
     def address_of(
         self, principal: Principal, route: Route, request: InferenceRequest, control: CacheControl
@@ -86,7 +86,7 @@ class Names:
         """Return whether the config, or the caller by naming an age, wants more than is settled."""
         return self._rules.requests == "all" or bool(control.max_age_s)
 
-    def _mark(self, route: Route) -> bytes:
+    def _mark(self, route: Route) -> str:
         """Return what stands for the targets of a route: an answer of others is another."""
         mark = self._marks.get(route.model)
         if mark is None:
@@ -98,7 +98,7 @@ class Names:
             where = [(one.kind, one.base_url, one.params) for one in providers]
             what = [[choice.target for choice in group] for group in route.choices]
             said = msgspec.json.encode((route.model, where, what), order="deterministic")
-            mark = self._marks[route.model] = blake2b(said, digest_size=16).digest()
+            mark = self._marks[route.model] = blake2b(said, digest_size=16).hexdigest()
         return mark
 
 
@@ -113,7 +113,7 @@ def _has_effects(endpoint: str, fields: Fields) -> bool:
 
 def _looks_outside(fields: Fields) -> bool:
     """Return whether the provider itself searches, runs or fetches something."""
-    if any(fields.get(name) for name in _OUTSIDE):
+    if not _OUTSIDE.isdisjoint(fields) and any(fields.get(name) for name in _OUTSIDE):
         return True
     tools = fields.get("tools")
     return isinstance(tools, list) and any(

@@ -16,7 +16,7 @@ from shared.errors import ChainFailed, DeadlineExceeded
 from shared.gateway.answer import BYPASS, MISS, Answer, CacheTold, CallContext, ServedStream, hit
 from shared.gateway.cacheable import Names
 from shared.gateway.kept_stream import RecordedStream, ReplayedStream
-from shared.gateway.leading import Led, NotedBooks, leading
+from shared.gateway.leading import Led, NotedBooks
 from shared.gateway.replay import Recording, told_again
 from shared.gateway.runner import Kit
 from shared.gateway.service import Gateway
@@ -80,13 +80,6 @@ class CachingGateway(Gateway):
             return await super().complete(
                 principal, request, deadline=deadline, books=books, holds=holds, context=context
             )
-        noted = NotedBooks(books)
-
-        async def ask(until: Deadline) -> Answer:
-            return await super(CachingGateway, self).complete(
-                principal, request, deadline=until, books=noted, holds=holds, context=context
-            )
-
         call = self._call(principal, request, context.cache, context)
         deadline = self._until(call, deadline)
         turn = await self._turn(call, deadline, _answer_of)
@@ -94,12 +87,18 @@ class CachingGateway(Gateway):
             return turn.given
         if turn.led is None:
             observe_cache(BYPASS.result)
-            return msgspec.structs.replace(await ask(deadline), cache=BYPASS)
-        answer = await leading(turn.led, ask(deadline))
+            answer = await super().complete(
+                principal, request, deadline=deadline, books=books, holds=holds, context=context
+            )
+            return msgspec.structs.replace(answer, cache=BYPASS)
+        noted = NotedBooks(books)
+        with turn.led:
+            answer = await super().complete(
+                principal, request, deadline=deadline, books=noted, holds=holds, context=context
+            )
         good = noted.good
         turn.led.answered(_entry_of(answer, good), good)
-        told = self._missed(context.cache)
-        return msgspec.structs.replace(answer, cache=told)
+        return msgspec.structs.replace(answer, cache=self._missed(context.cache))
 
     @override
     async def stream(
@@ -116,13 +115,6 @@ class CachingGateway(Gateway):
             return await super().stream(
                 principal, request, deadline=deadline, books=books, holds=holds, context=context
             )
-        noted = NotedBooks(books)
-
-        async def ask(until: Deadline) -> ServedStream:
-            return await super(CachingGateway, self).stream(
-                principal, request, deadline=until, books=noted, holds=holds, context=context
-            )
-
         call = self._call(principal, request, context.cache, context)
         deadline = self._until(call, deadline)
         turn = await self._turn(call, deadline, partial(_stream_of, request))
@@ -130,10 +122,16 @@ class CachingGateway(Gateway):
             return turn.given
         if turn.led is None:
             observe_cache(BYPASS.result)
-            stream = await ask(deadline)
+            stream = await super().stream(
+                principal, request, deadline=deadline, books=books, holds=holds, context=context
+            )
             stream.cache = BYPASS
             return stream
-        stream = await leading(turn.led, ask(deadline))
+        noted = NotedBooks(books)
+        with turn.led:
+            stream = await super().stream(
+                principal, request, deadline=deadline, books=noted, holds=holds, context=context
+            )
         told = self._missed(context.cache)
         most_bytes = self.shelf.rules.max_entry_kb * 1024 * STREAM_RATIO
         recording = Recording(request, most_bytes=most_bytes)
@@ -180,7 +178,8 @@ class CachingGateway(Gateway):
             told = hit(landed.entry, waited_s=waited_s)
             return Turn(given=self._given(call, landed.entry, told, give))
         led = Led(self.shelf, call.route, call.address, landed)
-        looked = await leading(led, self.shelf.cache.look(call.address))
+        with led:
+            looked = await self.shelf.cache.look(call.address)
         if looked is None:  # it is away
             led.found(None)
             return Turn()

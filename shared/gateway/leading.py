@@ -1,7 +1,8 @@
 """A call that is made for the cache, and for all that wait for the same answer."""
 
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any
 
 from shared.cache.entry import Address, Entry, Mark
 from shared.cache.flights import Landed, Lead
@@ -9,8 +10,6 @@ from shared.cache.wiring import Shelf
 from shared.errors import ChainFailed
 from shared.ledger.books import Books, Charge, Opening, Outcome
 from shared.routing.route import Route
-
-Answered = TypeVar("Answered")
 
 
 class NotedBooks:
@@ -20,9 +19,9 @@ class NotedBooks:
         self.charges: list[Charge] = []
         self._books = books
 
-    async def open(self, opening: Opening) -> None:
+    def open(self, opening: Opening) -> Coroutine[Any, Any, None]:
         """Record that the provider is about to be called."""
-        await self._books.open(opening)
+        return self._books.open(opening)
 
     def close(self, charge: Charge) -> None:
         """Record how the attempt ended."""
@@ -42,7 +41,13 @@ class NotedBooks:
 
 
 class Led:
-    """A call that is made for the cache, and for all that wait for the same answer."""
+    """A call that is made for the cache, and for all that wait for the same answer.
+
+    As a context it tells those that wait of a failure: one that ends the call ends theirs, after
+    any other one of them has the lead.
+    """
+
+    __slots__ = ("_address", "_lead", "_route", "_shelf", "mark")
 
     def __init__(self, shelf: Shelf, route: Route, address: Address, lead: Lead) -> None:
         self.mark: Mark = ()
@@ -50,6 +55,22 @@ class Led:
         self._route = route
         self._address = address
         self._lead = lead
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        failure: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        if failure is None:
+            return
+        if isinstance(failure, ChainFailed):
+            self._lead.land(Landed(error=failure))
+        else:
+            self._lead.give_up()
 
     def answered(self, entry: Entry | None, good: Charge | None) -> None:
         """Keep the answer, and give it to those that wait.
@@ -64,22 +85,6 @@ class Led:
         """Tell those that wait what the cache has."""
         self._lead.land(Landed(entry=entry))
 
-    def failed(self, failure: ChainFailed) -> None:
-        """Tell those that wait that no target answered: asking each again would not help."""
-        self._lead.land(Landed(error=failure))
-
     def give_up(self) -> None:
         """Let another ask; does nothing after any of the above."""
         self._lead.give_up()
-
-
-async def leading(led: Led, asking: Awaitable[Answered]) -> Answered:
-    """Return what is awaited; a failure that ends the call is told to those that wait."""
-    try:
-        return await asking
-    except ChainFailed as failure:
-        led.failed(failure)
-        raise
-    except BaseException:
-        led.give_up()
-        raise

@@ -1,7 +1,7 @@
 """Money of one attempt: integer nano-dollars, rounded once."""
 
 from shared.chat.usage import Usage
-from shared.ledger.rates import CompiledPrice, Rate
+from shared.ledger.rates import CompiledPrice
 
 NANOUSD_PER_USD = 1_000_000_000
 _SHARE = 18_000_000
@@ -31,17 +31,7 @@ def worst_cost_of(usage: Usage, price: CompiledPrice) -> int:
 
     For holds: whether the prompt will be written to a cache is not known before the call.
     """
-    dearest_in = _dearest(
-        price.input,
-        price.cache_write,
-        price.cache_write_1h,
-        price.cache_read,
-        price.cache_read_audio,
-        price.input_audio,
-        price.input_image,
-    )
-    dearest_out = _dearest(price.output, price.reasoning, price.output_audio, price.output_image)
-    tokens = usage.input_tokens * dearest_in + usage.output_tokens * dearest_out
+    tokens = usage.input_tokens * price.dearest_in + usage.output_tokens * price.dearest_out
     parts = tokens * _PER_MILLION + _pieces(usage, price)
     return price.per_request_nanousd - (-parts // _SHARE)
 
@@ -98,7 +88,3 @@ def _pieces(usage: Usage, price: CompiledPrice) -> int:
         + usage.input_audio_ms * price.per_audio_hour_nanousd * _PER_HOUR
         + usage.web_searches * price.per_1000_searches_nanousd * _PER_1000
     )
-
-
-def _dearest(*rates: Rate | None) -> int:
-    return max(rate.most for rate in rates if rate is not None)

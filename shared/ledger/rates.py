@@ -1,6 +1,6 @@
 """What one target's use costs, in plain integers. Rates are nano-dollars per million tokens."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -49,6 +49,7 @@ class CompiledPrice(msgspec.Struct, frozen=True, kw_only=True):
     Searches and characters are sold by the thousand and the million, sound by the hour.
     `tiers` are the prices of service tiers that have their own, `phases` those of other days and
     hours, the last one that is in force counts; beside them stands the dearest of any hour.
+    `dearest_in` and `dearest_out` follow from the others: every call asks for them.
     """
 
     input: Rate
@@ -70,6 +71,18 @@ class CompiledPrice(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
     tiers: "Mapping[str, CompiledPrice]" = {}
     phases: "tuple[Phase, ...]" = ()
+    dearest_in: int = 0
+    dearest_out: int = 0
+
+    def __post_init__(self) -> None:
+        """Find the dearest rates of a token."""
+        of_input = (
+            *(self.input, self.input_audio, self.input_image, self.cache_read),
+            *(self.cache_read_audio, self.cache_write, self.cache_write_1h),
+        )
+        of_output = (self.output, self.output_audio, self.output_image, self.reasoning)
+        msgspec.structs.force_setattr(self, "dearest_in", _dearest(of_input))
+        msgspec.structs.force_setattr(self, "dearest_out", _dearest(of_output))
 
     def of(self, tier: str | None) -> "CompiledPrice":
         """Return the price of a service tier: itself where that has none of its own."""
@@ -124,6 +137,10 @@ def scaled(price: CompiledPrice, factor: Decimal, regional: Decimal = _ONE) -> C
             for phase in price.phases
         ),
     )
+
+
+def _dearest(rates: Iterable[Rate | None]) -> int:
+    return max(rate.most for rate in rates if rate is not None)
 
 
 def nano(usd: str | Decimal) -> int:

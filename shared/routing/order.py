@@ -93,10 +93,10 @@ def affinity(key: str, choice: WeightedTarget) -> float:
 
 def weighted_order(weights: Sequence[int], draw: Draw) -> list[int]:
     """Return the indexes in an order drawn without replacement, by weight."""
-    left = list(range(len(weights)))
+    left, total = list(range(len(weights))), sum(weights)
     order = []
-    while left:
-        mark = draw() * sum(weights[index] for index in left)
+    while len(left) > 1:
+        mark = draw() * total
         chosen = left[-1]
         for index in left:
             mark -= weights[index]
@@ -105,7 +105,8 @@ def weighted_order(weights: Sequence[int], draw: Draw) -> list[int]:
                 break
         left.remove(chosen)
         order.append(chosen)
-    return order
+        total -= weights[chosen]
+    return order + left
 
 
 def _all(route: Route) -> list[WeightedTarget]:

@@ -90,6 +90,7 @@ _attempts: dict[_Attempt, deque[float]] = {}
 _usages: dict[str, deque[Usage]] = {}
 _costs: dict[str, deque[int | None]] = {}
 _first_tokens: dict[str, deque[float]] = {}
+_looks: dict[str, deque[None]] = {}
 _levels: list[Callable[[], None]] = []
 
 
@@ -172,7 +173,7 @@ def observe_budget_refusal(action: str) -> None:
 
 def observe_cache(result: str, provider: str = "", saved_nanousd: int | None = None) -> None:
     """Count a call that the cache was in the way of; of a hit also what it saved."""
-    count(CACHE_REQUESTS, (result,), 1)
+    _note(_looks, result, None)
     if saved_nanousd:
         count(CACHE_SAVED, (provider,), saved_nanousd)
 
@@ -204,6 +205,8 @@ def count_waiting() -> None:
         observe_all(OVERHEAD_SECONDS, (), overheads)
     for provider, amounts in _taken(_first_tokens):
         observe_all(FIRST_TOKEN_SECONDS, (provider,), amounts)
+    for result, looks in _taken(_looks):
+        count(CACHE_REQUESTS, (result,), len(looks))
     for look in tuple(_levels):
         look()
 
