@@ -132,7 +132,7 @@ class Call:
 
     def rates(self, standing: Standing) -> Headers:
         """Return what is left of the caller's limits as headers."""
-        return rate_headers(standing)
+        return [*rate_headers(standing)]
 
     async def finished(self, body: bytes) -> bytes:
         """Return a whole answer as it is to be sent."""

@@ -16,7 +16,7 @@ from shared.providers.exchange import Exchange
 from shared.providers.registry import adapter_for
 from shared.providers.request import InferenceRequest
 from shared.providers.target import Target
-from shared.routing.plan import Plan, fixed_plans, follows_order
+from shared.routing.plan import Plan, fixed_plans, follows_order, lots_of
 from shared.routing.route import Routes, compile_routes
 
 PRICES_KEPT = 1_000
@@ -65,10 +65,13 @@ class Catalog:
             for name, provider in config.providers.items()
         }
         self.plans = fixed_plans(self.routes)
+        self.lots = lots_of(self.routes)
         self.drawn: dict[str, dict[tuple[int, ...], Plan]] = {
             name: {}
             for name, route in self.routes.by_name.items()
-            if name not in self.plans and follows_order(route, self.routes)
+            if name not in self.plans
+            and name not in self.lots
+            and follows_order(route, self.routes)
         }
         """Plans by the order that was drawn of a route's targets, by their `id`."""
         self._at = at  # listed prices have dates

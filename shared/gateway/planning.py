@@ -10,11 +10,8 @@ from shared.ledger.cost import worst_cost_of
 from shared.ledger.estimate import worst_case
 from shared.providers.request import InferenceRequest
 from shared.routing.order import Draw, Facts, ordered
-from shared.routing.plan import Plan, build_plan
+from shared.routing.plan import MOST_DRAWN, Plan, build_plan
 from shared.routing.route import Route, WeightedTarget
-
-MOST_DRAWN = 120
-"""Plans kept for one route: all the orders of five targets."""
 
 
 class Planner:
@@ -35,10 +32,14 @@ class Planner:
         counts: bool = True,
     ) -> Plan:
         """Return the plan of one request; one that does not count is nobody's turn."""
-        if health.all_closed:
+        all_closed = health.all_closed
+        if all_closed:
             fixed = catalog.plans.get(route.model)
             if fixed is not None:
                 return fixed
+            lots = catalog.lots.get(route.model)
+            if lots is not None:
+                return lots.drawn(self._draw)
         # By the file's name: those that callers invent under a wildcard are without number.
         turn = self._turns[route.configured]
         self._turns[route.configured] += counts
@@ -46,7 +47,7 @@ class Planner:
             sticky=_sticky_key(route, request, context), cost_of=_costs(catalog, route, request)
         )
         order = ordered(route, facts, health, self._draw, turn)
-        drawn = catalog.drawn.get(route.model) if health.all_closed else None
+        drawn = catalog.drawn.get(route.model) if all_closed else None
         key = tuple(map(id, order))
         plan = None if drawn is None else drawn.get(key)
         if plan is None:

@@ -2,13 +2,15 @@
 
 import math
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from shared.limits.limiter import Standing
 
 LOCAL = (b"x-sluiceway-limits", b"local")
 
 
-def rate_headers(standing: Standing) -> list[tuple[bytes, bytes]]:
+@lru_cache(maxsize=64)  # calls that were admitted together have one standing
+def rate_headers(standing: Standing) -> tuple[tuple[bytes, bytes], ...]:
     """Return OpenAI's headers for what is limited: up to six, none for the rest.
 
     Another one says so where this process counted alone, for its share.
@@ -29,7 +31,7 @@ def rate_headers(standing: Standing) -> list[tuple[bytes, bytes]]:
                 (b"x-ratelimit-remaining-" + what, b"%d" % (remaining or 0)),
                 (b"x-ratelimit-reset-" + what, duration(reset_s or 0.0).encode()),
             ]
-    return headers
+    return tuple(headers)
 
 
 def anthropic_rate_headers(standing: Standing, now: datetime) -> list[tuple[bytes, bytes]]:

@@ -9,11 +9,15 @@ from shared.config.price import PriceTerms
 from shared.errors import FailureKind
 from shared.limits.limiter import Scope
 from shared.providers.target import Target
-from shared.routing.order import Calm, Draw, Facts, Outlook, ordered
+from shared.routing.order import Calm, Draw, Facts, Outlook, ordered, weighted_order
 from shared.routing.route import Route, Routes, WeightedTarget
 
 CALM = Calm()
 NO_FACTS = Facts()
+
+MOST_IN_LOTS = 5
+MOST_DRAWN = 120
+"""Plans kept for one route: all the orders of five targets."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +112,39 @@ def fixed_plans(routes: Routes) -> dict[str, Plan]:
         name: build_plan(route, routes.find, _never)
         for name, route in routes.by_name.items()
         if _is_fixed(route) and follows_order(route, routes)
+    }
+
+
+class Lots:
+    """The plans of a route whose targets are drawn by weight and by nothing else."""
+
+    def __init__(self, route: Route, routes: Routes) -> None:
+        self._route = route
+        self._routes = routes
+        self._weights = [group[0].target.weight for group in route.choices]
+        self._plans: dict[tuple[int, ...], Plan] = {}
+
+    def drawn(self, draw: Draw) -> Plan:
+        """Draw an order; return its plan, for when nothing stands in the way of any target."""
+        order = tuple(weighted_order(self._weights, draw))
+        plan = self._plans.get(order)
+        if plan is None:
+            choices = [self._route.choices[place][0] for place in order]
+            plan = build_plan(self._route, self._routes.find, _never, order=choices)
+            self._plans[order] = plan
+        return plan
+
+
+def lots_of(routes: Routes) -> dict[str, Lots]:
+    """Return the lots of those routes that have some, by the route's name."""
+    return {
+        name: Lots(route, routes)
+        for name, route in routes.by_name.items()
+        if route.strategy == "weighted"
+        and route.sticky == "off"
+        and len(route.choices) <= MOST_IN_LOTS
+        and all(len(group) == 1 for group in route.choices)
+        and follows_order(route, routes)
     }
 
 

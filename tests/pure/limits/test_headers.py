@@ -49,7 +49,7 @@ def test_all_six():
 
 
 def test_what_is_not_limited_has_no_header():
-    assert [] == rate_headers(Standing())
+    assert () == rate_headers(Standing())
     assert 3 == len(rate_headers(Standing(limit_tokens=1, remaining_tokens=0, reset_tokens_s=60)))
 
 

@@ -16,7 +16,7 @@ from shared.config.model import (
 from shared.config.price import Price
 from shared.errors import FailureKind
 from shared.routing.order import weighted_order
-from shared.routing.plan import Plan, build_plan
+from shared.routing.plan import Plan, build_plan, lots_of
 from shared.routing.route import Routes, compile_routes, direct_route
 
 
@@ -198,3 +198,24 @@ def test_a_wildcards_routes_share_their_configured_name() -> None:
     found = [routes.find(name) for name in ("open/1", "open/2", "m", "also-m")]
 
     assert ["open/*", "open/*", "m", "m"] == [route.configured for route in found if route]
+
+
+LOTS = lots_of(make_routes("weighted"))["m"]
+
+
+@given(draws=st.lists(st.floats(0, 1, exclude_max=True), min_size=2, max_size=2))
+def test_lots_draw_the_plan_that_would_be_built(draws: list[float]):
+    """The same order from the same chance, with the fallbacks and redirects behind it."""
+    routes = make_routes("weighted")
+    route = routes.find("m")
+    assert route is not None
+
+    drawn = LOTS.drawn(iter(draws).__next__)
+
+    assert build_plan(route, routes.find, iter(draws).__next__) == drawn
+    assert LOTS.drawn(iter(draws).__next__) is drawn
+
+
+@pytest.mark.parametrize("strategy", ["priority", "round_robin", "least_latency", "least_cost"])
+def test_only_weights_make_lots(strategy: str):
+    assert "m" not in lots_of(make_routes(strategy))
