@@ -185,7 +185,9 @@ def _answering(
     completed = operation | {"responses": responses, "parameters": parameters}
     if own_id in _REQUESTS:
         kind = FORM if own_id in openapi_files.FORMS else JSON.decode()
-        completed["requestBody"] = {"required": True, **content(_REQUESTS[own_id], kind)}
+        body = _REQUESTS[own_id]
+        # Handlers take no body for an empty one.
+        completed["requestBody"] = {"required": bool(body.get("required")), **content(body, kind)}
     return completed
 
 

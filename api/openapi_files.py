@@ -22,6 +22,7 @@ STATUSES: Mapping[str, tuple[str, ...]] = {
 _BYTES: Schema = {"type": "string", "format": "binary", "minLength": 1}
 _PURPOSE: Schema = {"enum": list(PURPOSES)}
 _ANCHOR: Schema = {"enum": [ANCHOR]}
+_NAME = f"At most {MAX_FILENAME} characters; folders before it are left out."
 _SECONDS: Schema = {"type": "integer", "minimum": LEAST_KEPT_S, "maximum": MOST_KEPT_S}
 
 FORMS = frozenset({"create_file", "create_upload_part"})
@@ -47,12 +48,7 @@ REQUESTS: Mapping[str, Schema] = {
         "required": ["bytes", "filename", "mime_type", "purpose"],
         "properties": {
             "bytes": {"type": "integer", "minimum": 1},
-            "filename": {
-                "type": "string",
-                "minLength": 1,
-                "maxLength": MAX_FILENAME,
-                "pattern": r"^[^/\\]+$",
-            },
+            "filename": {"type": "string", "minLength": 1, "description": _NAME},
             "mime_type": {"type": "string"},
             "purpose": _PURPOSE,
             "expires_after": {

@@ -48,6 +48,7 @@ checks.positive_data_acceptance.enabled = false
 [[operations]]
 include-operation-id = ["redeliver_events", "test_webhook_endpoint"]
 checks.positive_data_acceptance.enabled = false
+checks.ensure_resource_availability.enabled = false
 
 # What the mock does not have is refused.
 [[operations]]
@@ -58,9 +59,14 @@ checks.positive_data_acceptance.enabled = false
 include-operation-id = ["create_audio_speech", "create_audio_transcriptions"]
 checks.positive_data_acceptance.enabled = false
 
-# What parts may be depends on the upload.
+# A form names each of its fields once.
 [[operations]]
-include-operation-id = ["create_upload_part", "complete_upload"]
+include-operation-id = "create_file"
+checks.positive_data_acceptance.enabled = false
+
+# What parts may be depends on the upload, how large it may be on the config.
+[[operations]]
+include-operation-id = ["create_upload", "create_upload_part", "complete_upload"]
 checks.positive_data_acceptance.enabled = false
 
 # Moments, tags and groups have more forms than the document names; time zones are many.
