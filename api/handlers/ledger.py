@@ -95,7 +95,7 @@ def _shown(account: Account) -> dict[str, Any]:
         "model": row.model,
         "outcome": row.outcome,
         "code": row.code,
-        "usage": row.usage,
+        "usage": msgspec.structs.asdict(row.usage),
         "cost_usd": None if cost is None else usd_text(cost),
         "price_source": row.price_source,
         "price_version": row.price_version,

@@ -35,12 +35,12 @@ class MemoryCache:
         self._ttl_s = ttl_s
         self._most_entries = most_entries
         self._most_bytes = most_bytes
-        self._most_entry_bytes = most_entry_bytes
+        self._most_entry_bytes = min(most_entry_bytes, most_bytes)
         self._clock = clock
         self._bulletin = bulletin
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._forgotten = 0
-        self._mark: Mark = (b"0",)
+        self._nothing = Looked(mark=(b"0",))
         self.size_bytes = 0
 
     def __len__(self) -> int:
@@ -48,24 +48,25 @@ class MemoryCache:
 
     async def look(self, address: Address) -> Looked:
         self._hear()
-        mark = self._mark
         kept = self._kept.get(address.digest)
         if kept is None:
-            return Looked(mark=mark)
+            return self._nothing
         age_s = self._clock.monotonic() - kept.at_s
         if age_s >= self._ttl_s:
             self._drop(address.digest)
-            return Looked(mark=mark)
+            return self._nothing
         self._kept.move_to_end(address.digest)
-        return Looked(mark=mark, entry=kept.entry, age_s=age_s)
+        return Looked(mark=self._nothing.mark, entry=kept.entry, age_s=age_s)
 
     def keep(self, address: Address, entry: Entry, mark: Mark) -> None:
         # What others are told to forget meanwhile is heard before the next look, and goes then.
-        if mark != self._mark or entry.size_bytes > min(self._most_entry_bytes, self._most_bytes):
+        size_bytes = entry.size_bytes
+        if mark != self._nothing.mark or size_bytes > self._most_entry_bytes:
             return
-        self._drop(address.digest)
+        if address.digest in self._kept:
+            self._drop(address.digest)
         self._kept[address.digest] = _Kept(address, entry, self._clock.monotonic())
-        self.size_bytes += entry.size_bytes
+        self.size_bytes += size_bytes
         while len(self._kept) > self._most_entries or self.size_bytes > self._most_bytes:
             self._drop(next(iter(self._kept)))
             CACHE_EVICTIONS.inc()
@@ -92,7 +93,7 @@ class MemoryCache:
 
     def _renew_mark(self) -> None:
         self._forgotten += 1
-        self._mark = (b"%d" % self._forgotten,)
+        self._nothing = Looked(mark=(b"%d" % self._forgotten,))
 
     def _drop(self, digest: str) -> None:
         kept = self._kept.pop(digest, None)

@@ -34,10 +34,15 @@ class NotedBooks:
 
         None where it was put together from several: the cost of one then says nothing.
         """
-        if any(charge.outcome is Outcome.INTERRUPTED for charge in self.charges):
-            return None
-        good = [charge for charge in self.charges if charge.outcome is Outcome.SUCCEEDED]
-        return good[0] if len(good) == 1 else None
+        good: Charge | None = None
+        for charge in self.charges:
+            if charge.outcome is Outcome.INTERRUPTED:
+                return None
+            if charge.outcome is Outcome.SUCCEEDED:
+                if good is not None:
+                    return None
+                good = charge
+        return good
 
 
 class Led:
