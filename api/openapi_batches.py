@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from api.openapi_schemas import content
+from api.openapi_schemas import TEXT, content, page
 from shared.files.terms import ANCHOR, LEAST_KEPT_S, MOST_KEPT_S
 from shared.jobs.submit import ENDPOINTS
 from shared.store.batches import STATUSES as STATES
 
 Schema = dict[str, Any]
 
-_TEXT: Schema = {"type": ["string", "null"]}
 _EPOCH: Schema = {"type": ["integer", "null"]}
 _OBJECT: Schema = {"type": ["object", "null"]}
 _STAMPS = (
@@ -25,14 +24,14 @@ _BATCH: Schema = {
         "id": {"type": "string"},
         "object": {"const": "batch"},
         "endpoint": {"type": "string"},
-        "model": _TEXT,
+        "model": TEXT,
         "errors": _OBJECT,
         "input_file_id": {"type": "string"},
         "completion_window": {"type": "string"},
         "on_budget": {"enum": ["fail", "wait"]},
         "status": {"enum": list(STATES)},
-        "output_file_id": _TEXT,
-        "error_file_id": _TEXT,
+        "output_file_id": TEXT,
+        "error_file_id": TEXT,
         "created_at": {"type": "integer"},
         "expires_at": {"type": "integer"},
         **dict.fromkeys(_STAMPS, _EPOCH),
@@ -47,17 +46,7 @@ _BATCH: Schema = {
     },
 }
 
-_BATCHES: Schema = {
-    "type": "object",
-    "required": ["object", "data", "first_id", "last_id", "has_more"],
-    "properties": {
-        "object": {"const": "list"},
-        "data": {"type": "array", "items": _BATCH},
-        "first_id": _TEXT,
-        "last_id": _TEXT,
-        "has_more": {"type": "boolean"},
-    },
-}
+_BATCHES: Schema = page(_BATCH)
 
 REQUESTS: Mapping[str, Schema] = {
     "create_batch": {

@@ -17,7 +17,24 @@ Schema = dict[str, Any]
 _NUMBER: Schema = {"type": ["number", "null"], "minimum": -1e300, "maximum": 1e300}
 _INTEGER: Schema = {"type": ["integer", "null"], "minimum": -(10**300), "maximum": 10**300}
 _OBJECT: Schema = {"type": ["object", "null"]}
-_TEXT: Schema = {"type": ["string", "null"]}
+TEXT: Schema = {"type": ["string", "null"]}
+
+
+def page(items: Schema) -> Schema:
+    """Return the schema of a page of a list."""
+    return {
+        "type": "object",
+        "required": ["object", "data", "first_id", "last_id", "has_more"],
+        "properties": {
+            "object": {"const": "list"},
+            "data": {"type": "array", "items": items},
+            "first_id": TEXT,
+            "last_id": TEXT,
+            "has_more": {"type": "boolean"},
+        },
+    }
+
+
 _FLAG: Schema = {"type": ["boolean", "null"]}
 _MODEL: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_MODEL}
 
@@ -29,7 +46,7 @@ ERROR: Schema = {
             "properties": {
                 "message": {"type": "string"},
                 "type": {"type": "string"},
-                "param": _TEXT,
+                "param": TEXT,
                 "code": {"type": "string"},
                 "attempts": {"type": "array", "items": {"type": "object"}},
                 "limit_source": {"type": "string"},
@@ -45,7 +62,7 @@ ANTHROPIC_ERROR: Schema = {
     "type": "object",
     "properties": {
         "type": {"const": "error"},
-        "request_id": _TEXT,
+        "request_id": TEXT,
         "error": {
             "type": "object",
             "properties": {
@@ -96,8 +113,8 @@ CHAT: Schema = {
         "response_format": _OBJECT,
         "logit_bias": _OBJECT,
         "metadata": _OBJECT,
-        "user": _TEXT,
-        "safety_identifier": _TEXT,
+        "user": TEXT,
+        "safety_identifier": TEXT,
     },
 }
 
@@ -107,9 +124,9 @@ EMBEDDINGS: Schema = {
     "properties": {
         "model": _MODEL,
         "input": {"type": ["string", "array"]},
-        "encoding_format": _TEXT,
+        "encoding_format": TEXT,
         "dimensions": _INTEGER,
-        "user": _TEXT,
+        "user": TEXT,
     },
 }
 
@@ -146,7 +163,7 @@ RESPONSES: Schema = {
         "model": _MODEL,
         "input": {"type": ["string", "array"], "minItems": 1},
         "instructions": {"type": ["string", "array", "null"]},
-        "previous_response_id": _TEXT,
+        "previous_response_id": TEXT,
         "store": _FLAG,
         "background": {"enum": [False, None]},
         "stream": _FLAG,
@@ -159,8 +176,8 @@ RESPONSES: Schema = {
         "temperature": _NUMBER,
         "top_p": _NUMBER,
         "metadata": _OBJECT,
-        "user": _TEXT,
-        "safety_identifier": _TEXT,
+        "user": TEXT,
+        "safety_identifier": TEXT,
     },
 }
 
@@ -175,21 +192,11 @@ RESPONSE: Schema = {
         "model": {"type": "string"},
         "output": {"type": "array", "items": {"type": "object"}},
         "usage": _OBJECT,
-        "previous_response_id": _TEXT,
+        "previous_response_id": TEXT,
     },
 }
 
-ITEMS: Schema = {
-    "type": "object",
-    "required": ["object", "data", "first_id", "last_id", "has_more"],
-    "properties": {
-        "object": {"const": "list"},
-        "data": {"type": "array", "items": {"type": "object"}},
-        "first_id": _TEXT,
-        "last_id": _TEXT,
-        "has_more": {"type": "boolean"},
-    },
-}
+ITEMS: Schema = page({"type": "object"})
 
 BODIES: Mapping[str, Schema] = {
     "/v1/chat/completions": CHAT,
@@ -212,7 +219,7 @@ NEW_JOB: Schema = {
         "priority": {"enum": [*sorted(CLASSES), None]},
         "deadline": {"type": ["integer", "number", "string", "null"]},
         "not_before": {"type": ["integer", "number", "string", "null"]},
-        "webhook_url": _TEXT,
+        "webhook_url": TEXT,
         "metadata": {
             "type": ["object", "null"],
             "maxProperties": 16,
@@ -243,26 +250,16 @@ JOB: Schema = {
         "cost_usd": {"type": ["number", "null"]},
         "error": _OBJECT,
         "response": _OBJECT,
-        "batch_id": _TEXT,
+        "batch_id": TEXT,
         "queue_position": {"type": ["integer", "null"]},
         "estimated_start": {"type": ["integer", "null"]},
-        "waits_for": _TEXT,
+        "waits_for": TEXT,
         "on_budget": {"enum": ["fail", "wait"]},
         "request_id": {"type": "string"},
     },
 }
 
-JOBS: Schema = {
-    "type": "object",
-    "required": ["object", "data", "first_id", "last_id", "has_more"],
-    "properties": {
-        "object": {"const": "list"},
-        "data": {"type": "array", "items": {"$ref": "#/components/schemas/Job"}},
-        "first_id": _TEXT,
-        "last_id": _TEXT,
-        "has_more": {"type": "boolean"},
-    },
-}
+JOBS: Schema = page({"$ref": "#/components/schemas/Job"})
 
 MOMENT: Schema = {
     "anyOf": [

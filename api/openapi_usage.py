@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from api.openapi_schemas import MOMENT
+from api.openapi_schemas import MOMENT, TEXT
 from shared.ledger.usage_report import COUNTS, FILTERS
 from shared.store.usage import GROUPS
 
@@ -17,7 +17,6 @@ _REPORTS = ("get_usage", "get_all_usage")
 _GROUP = f"({'|'.join(GROUPS)}|tag:[A-Za-z0-9_.-]{{1,64}})"
 _GROUPS: Schema = {"type": "string", "pattern": f"^{_GROUP}(,{_GROUP}){{0,3}}$"}
 _TAG: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_.-]+=[A-Za-z0-9_.-]+$"}
-_TEXT: Schema = {"type": ["string", "null"]}
 _WORD: Schema = {"type": "string"}
 _ZONE: Schema = {"type": "string", "examples": ["Europe/Berlin"]}
 
@@ -43,7 +42,7 @@ _REPORT: Schema = {
     "required": ["object", "tenant", "since", "until", "timezone", "group_by", *COUNTS],
     "properties": {
         "object": {"const": "usage"},
-        "tenant": _TEXT,
+        "tenant": TEXT,
         "since": {"type": "integer"},
         "until": {"type": "integer"},
         "timezone": {"type": "string"},
@@ -66,10 +65,10 @@ _BUDGET: Schema = {
         "timezone": {"type": "string"},
         "action": {"enum": ["reject", "warn"]},
         "thresholds": {"type": "array", "items": {"type": "integer"}},
-        "limit_usd": _TEXT,
-        "raised_usd": _TEXT,
-        "spent_usd": _TEXT,
-        "held_usd": _TEXT,
+        "limit_usd": TEXT,
+        "raised_usd": TEXT,
+        "spent_usd": TEXT,
+        "held_usd": TEXT,
         "remaining_usd": {"type": "string"},
         "estimated_requests_left": {"type": ["integer", "null"]},
         "starts_at": {"type": "integer"},
@@ -82,7 +81,7 @@ _BUDGETS: Schema = {
     "required": ["object", "mean_request_usd", "data"],
     "properties": {
         "object": {"const": "list"},
-        "mean_request_usd": _TEXT,
+        "mean_request_usd": TEXT,
         "data": {"type": "array", "items": _BUDGET},
     },
 }

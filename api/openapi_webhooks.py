@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from api.openapi_schemas import TEXT, page
 from shared.webhooks.event import EVENT_TYPES
 from shared.webhooks.terms import LONGEST_NAME, MOST_AT_ONCE, types_for
 
 Schema = dict[str, Any]
 T = TypeVar("T")
 
-_TEXT: Schema = {"type": ["string", "null"]}
 _EPOCH: Schema = {"type": ["integer", "null"]}
 _TYPES: Schema = {
     "type": "array",
@@ -29,20 +29,6 @@ def _body(properties: Schema, *required: str) -> Schema:
     return fixed | ({"required": list(required)} if required else {})
 
 
-def _page(items: Schema) -> Schema:
-    return {
-        "type": "object",
-        "required": ["object", "data", "first_id", "last_id", "has_more"],
-        "properties": {
-            "object": {"const": "list"},
-            "data": {"type": "array", "items": items},
-            "first_id": _TEXT,
-            "last_id": _TEXT,
-            "has_more": {"type": "boolean"},
-        },
-    }
-
-
 _ENDPOINT: Schema = {
     "type": "object",
     "required": ["id", "object", "name", "url", "event_types", "status", "created_at"],
@@ -55,10 +41,10 @@ _ENDPOINT: Schema = {
         "concurrency": {"type": "integer"},
         "status": {"enum": ["enabled", "disabled"]},
         "disabled_at": _EPOCH,
-        "disabled_reason": _TEXT,
+        "disabled_reason": TEXT,
         "failing_since": _EPOCH,
         "signing_secret": {"type": "string", "description": "when created or replaced, only then"},
-        "signing_secret_hint": _TEXT,
+        "signing_secret_hint": TEXT,
         "old_secret_expires_at": _EPOCH,
         "created_at": {"type": "integer"},
         "updated_at": _EPOCH,
@@ -76,7 +62,7 @@ _DELIVERY: Schema = {
         "event_created_at": {"type": "integer"},
         "status": {"enum": ["pending", "delivering", "succeeded", "failed"]},
         "next_attempt_at": _EPOCH,
-        "error": _TEXT,
+        "error": TEXT,
         "attempts": {
             "type": "array",
             "items": {
@@ -86,7 +72,7 @@ _DELIVERY: Schema = {
                     "at": {"type": "integer"},
                     "status_code": _EPOCH,
                     "latency_ms": {"type": "integer"},
-                    "error": _TEXT,
+                    "error": TEXT,
                     "answer_head": {"type": "string"},
                 },
             },
@@ -112,8 +98,8 @@ REQUESTS: Mapping[str, Schema] = _on_both(
         "test_webhook_endpoint": _body({"event_type": _TYPES["items"]}),
         "redeliver_events": _body(
             {
-                "delivery_id": _TEXT,
-                "event_id": _TEXT,
+                "delivery_id": TEXT,
+                "event_id": TEXT,
                 "since": _MOMENT,
                 "until": _MOMENT,
                 "failed": {"type": "boolean"},
@@ -126,11 +112,11 @@ REQUESTS: Mapping[str, Schema] = _on_both(
 RESULTS: Mapping[str, Schema] = _on_both(
     {
         "create_webhook_endpoint": _ENDPOINT,
-        "list_webhook_endpoints": _page(_ENDPOINT),
+        "list_webhook_endpoints": page(_ENDPOINT),
         "get_webhook_endpoint": _ENDPOINT,
         "update_webhook_endpoint": _ENDPOINT,
         "rotate_webhook_secret": _ENDPOINT,
-        "list_deliveries": _page(_DELIVERY),
+        "list_deliveries": page(_DELIVERY),
     }
 )
 """What they answer with 200, by operation."""

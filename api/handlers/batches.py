@@ -8,6 +8,7 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from api.answers import json_of, page_of
 from api.asgi import AnyRequest, check_json, read_body
 from api.auth import header_map
 from api.call import books_id, tags, text_header
@@ -76,7 +77,7 @@ async def create_batch(
         row = await submit_batch(
             runtime.store, runtime.bell, runtime.ids, principal=principal, order=order, also=name
         )
-    return _json(batch_object(row, LineCounts()))
+    return json_of(batch_object(row, LineCounts()))
 
 
 @get("/v1/batches", operation_id="list_batches", summary="List your batches")
@@ -90,15 +91,7 @@ async def list_own_batches(
     async with in_time(edge.clock), edge.runtime.store.read() as tx:
         rows = await list_batches(tx, principal.tenant_id, limit=limit + 1, after=after)
         page = await _shown(tx, rows[:limit])
-    return _json(
-        {
-            "object": "list",
-            "data": page,
-            "first_id": page[0].id if page else None,
-            "last_id": page[-1].id if page else None,
-            "has_more": len(rows) > limit,
-        }
-    )
+    return json_of(page_of(page, more=len(rows) > limit))
 
 
 @get("/v1/batches/{batch_id:str}", operation_id="get_batch", summary="Read a batch")
@@ -115,7 +108,7 @@ async def get_own_batch(
         if row is None:
             raise NotFound(f"No batch '{batch_id}'.")
         [shown] = await _shown(tx, [row])
-    return _json(shown)
+    return json_of(shown)
 
 
 @post(
@@ -140,7 +133,7 @@ async def cancel_own_batch(
         )
         async with runtime.store.read() as tx:
             [shown] = await _shown(tx, [row])
-    return _json(shown)
+    return json_of(shown)
 
 
 async def _shown(tx: Tx, rows: Sequence[BatchRow]) -> list[BatchObject]:
@@ -155,10 +148,6 @@ def _decoded(raw: bytes) -> NewBatchBody:
         raise named(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not JSON: {error}") from error
-
-
-def _json(value: object) -> Response[bytes]:
-    return Response(msgspec.json.encode(value), media_type="application/json")
 
 
 HANDLERS = (create_batch, list_own_batches, get_own_batch, cancel_own_batch)

@@ -5,6 +5,7 @@ from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from api.answers import json_of
 from api.asgi import AnyRequest
 from api.edge import Edge
 from api.handlers.admin import only_master
@@ -37,7 +38,7 @@ async def list_budgets(edge: NamedDependency[Edge], request: AnyRequest) -> Resp
     only_master(edge, request)
     async with in_time(edge.clock):
         found = await budgets_report(edge.runtime.store, _table(edge))
-    return _json({"object": "list", "data": found})
+    return json_of({"object": "list", "data": found})
 
 
 @get("/admin/budgets/{rest:path}", operation_id="list_budget_raises", summary="A budget's raises")
@@ -52,7 +53,7 @@ async def list_raises(
     only_master(edge, request)
     async with in_time(edge.clock):
         rows = await raises_of(edge.runtime.store, _table(edge), _budget_id(rest))
-    return _json({"object": "list", "data": [shown_raise(row) for row in rows]})
+    return json_of({"object": "list", "data": [shown_raise(row) for row in rows]})
 
 
 @post(
@@ -84,7 +85,7 @@ async def create_raise(
         row = await raise_budget(
             runtime.store, runtime.bell, runtime.ids, _table(edge), budget_id, asked
         )
-    return _json(shown_raise(row), status=201)
+    return json_of(shown_raise(row), status=201)
 
 
 @delete(
@@ -105,7 +106,7 @@ async def delete_raise(
     owner, _, raise_id = rest.rpartition("/")
     async with in_time(edge.clock):
         await unraise_budget(edge.runtime.store, _budget_id(owner), raise_id)
-    return _json({"id": raise_id, "object": "budget.raise", "deleted": True})
+    return json_of({"id": raise_id, "object": "budget.raise", "deleted": True})
 
 
 def _budget_id(rest: str) -> str:
@@ -118,11 +119,6 @@ def _budget_id(rest: str) -> str:
 
 def _table(edge: Edge) -> BudgetTable:
     return BudgetTable(edge.runtime.config)
-
-
-def _json(value: object, *, status: int = 200) -> Response[bytes]:
-    body = msgspec.json.encode(value)
-    return Response(body, status_code=status, media_type="application/json")
 
 
 HANDLERS = (list_budgets, list_raises, create_raise, delete_raise)

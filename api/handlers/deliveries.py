@@ -8,9 +8,10 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from api.answers import json_of, page_of
 from api.asgi import AnyRequest
 from api.edge import Edge
-from api.handlers.subscribers import both, decoded, found, json_of, on_both, page_of
+from api.handlers.subscribers import both, decoded, found, on_both
 from api.in_time import in_time
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.jobs.terms import moment

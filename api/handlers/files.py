@@ -9,6 +9,7 @@ from litestar import delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from api.answers import page_of
 from api.asgi import AnyRequest
 from api.auth import header_map
 from api.download import Download
@@ -176,13 +177,7 @@ async def list_own_files(
             purpose=purpose,
         )
     page = rows[:limit]
-    return {
-        "object": "list",
-        "data": [shown(row) for row in page],
-        "first_id": page[0].id if page else None,
-        "last_id": page[-1].id if page else None,
-        "has_more": len(rows) > limit,
-    }
+    return page_of([shown(row) for row in page], more=len(rows) > limit)
 
 
 @get("/v1/files/{file_id:str}", operation_id="get_file", summary="Read about a file")

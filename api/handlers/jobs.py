@@ -8,6 +8,7 @@ from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from api.answers import json_of, page_of
 from api.asgi import AnyRequest, check_json, read_body
 from api.async_calls import keeps_events, result_of
 from api.auth import header_map
@@ -86,7 +87,7 @@ async def create_job(
     async with in_time(edge.clock):
         row = await edge.async_calls.accept(principal, order)
         shown = await edge.async_calls.shown(row)
-    return _json(shown, status=202, headers={"location": f"/v1/jobs/{row.id}"})
+    return json_of(shown, status=202, headers={"location": f"/v1/jobs/{row.id}"})
 
 
 @get("/v1/jobs", operation_id="list_jobs", summary="List your jobs")
@@ -118,15 +119,7 @@ async def list_own_jobs(
                 batch_id=batch_id,
             )
         page = await edge.async_calls.listed(rows[:limit])
-    return _json(
-        {
-            "object": "list",
-            "data": page,
-            "first_id": page[0].id if page else None,
-            "last_id": page[-1].id if page else None,
-            "has_more": len(rows) > limit,
-        }
-    )
+    return json_of(page_of(page, more=len(rows) > limit))
 
 
 @get("/v1/jobs/{job_id:str}", operation_id="get_job", summary="Read a job")
@@ -146,7 +139,7 @@ async def get_own_job(
     with suppress(OwnFault):  # what became of the job can be told without its answer
         row = await edge.async_calls.answered(row)
     async with in_time(edge.clock):
-        return _json(await edge.async_calls.shown(row))
+        return json_of(await edge.async_calls.shown(row))
 
 
 @get("/v1/jobs/{job_id:str}/result", operation_id="get_job_result", summary="A job's answer")
@@ -157,7 +150,7 @@ async def get_result(
     async with in_time(edge.clock):
         row = await edge.async_calls.row(principal.tenant_id, job_id)
         if row.status not in FINAL:
-            return _json(await edge.async_calls.shown(row), status=202)
+            return json_of(await edge.async_calls.shown(row), status=202)
     row = await edge.async_calls.answered(row)
     status, body, headers = result_of(row)
     shown = {name.decode(): value.decode() for name, value in headers}
@@ -179,7 +172,7 @@ async def cancel_job(
         row = await cancel(
             runtime.store, runtime.bell, runtime.ids, tenant_id=principal.tenant_id, job_id=job_id
         )
-        return _json(await edge.async_calls.shown(row))
+        return json_of(await edge.async_calls.shown(row))
 
 
 @delete("/v1/jobs/{job_id:str}", operation_id="delete_job", summary="Delete a job", status_code=200)
@@ -226,17 +219,6 @@ def _decoded(raw: bytes) -> NewJobBody:
         raise named(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not JSON: {error}") from error
-
-
-def _json(
-    value: object, status: int = 200, headers: dict[str, str] | None = None
-) -> Response[bytes]:
-    return Response(
-        msgspec.json.encode(value),
-        status_code=status,
-        headers=headers,
-        media_type="application/json",
-    )
 
 
 HANDLERS = (

@@ -9,6 +9,7 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from api.answers import json_of, page_of
 from api.asgi import AnyRequest, read_body
 from api.auth import header_map
 from api.edge import Edge
@@ -75,15 +76,7 @@ async def list_all_jobs(
     async with in_time(edge.clock):
         found = await jobs_of_all(edge.runtime.store, wanted, lost_after_s=_lost_after_s(edge))
     page = found[:limit]
-    return _json(
-        {
-            "object": "list",
-            "data": page,
-            "first_id": page[0].id if page else None,
-            "last_id": page[-1].id if page else None,
-            "has_more": len(found) > limit,
-        }
-    )
+    return json_of(page_of(page, more=len(found) > limit))
 
 
 @get("/admin/jobs/{job_id:str}", operation_id="show_job", summary="A job, and why it waits")
@@ -142,7 +135,7 @@ async def show_queue(edge: NamedDependency[Edge], request: AnyRequest) -> Respon
     """Return each class's jobs by status, its oldest and its rate; what is stuck; the pauses."""
     only_master(edge, request)
     async with in_time(edge.clock):
-        return _json(await queue_report(edge.runtime.store))
+        return json_of(await queue_report(edge.runtime.store))
 
 
 @post("/admin/queue/pause", operation_id="pause_queue", summary="Claim no more", status_code=200)
@@ -158,7 +151,7 @@ async def pause_queue(edge: NamedDependency[Edge], request: AnyRequest) -> Respo
     async with in_time(edge.clock):
         async with edge.runtime.store.write() as tx:
             await pause(tx, scope, asked.reason)
-        return _json(await queue_report(edge.runtime.store))
+        return json_of(await queue_report(edge.runtime.store))
 
 
 @post("/admin/queue/resume", operation_id="resume_queue", summary="Claim again", status_code=200)
@@ -170,7 +163,7 @@ async def resume_queue(edge: NamedDependency[Edge], request: AnyRequest) -> Resp
     async with in_time(edge.clock):
         async with edge.runtime.store.write() as tx:
             await resume(tx, scope)
-        return _json(await queue_report(edge.runtime.store))
+        return json_of(await queue_report(edge.runtime.store))
 
 
 @get("/admin/workers", operation_id="list_workers", summary="Workers, and which of them drain")
@@ -178,7 +171,7 @@ async def list_all_workers(edge: NamedDependency[Edge], request: AnyRequest) -> 
     """Return the workers: `working`, `draining`, or `lost` when nothing is heard of them."""
     only_master(edge, request)
     async with in_time(edge.clock):
-        return _json(await workers_report(edge.runtime.store, lost_after_s=_lost_after_s(edge)))
+        return json_of(await workers_report(edge.runtime.store, lost_after_s=_lost_after_s(edge)))
 
 
 @post(
@@ -216,11 +209,13 @@ async def _told(
             known = await set_drain(tx, owner, at=drain_at(await tx.now()))
         if not known:
             raise NotFound(f"No worker '{owner}'.")
-        return _json(await workers_report(edge.runtime.store, lost_after_s=_lost_after_s(edge)))
+        return json_of(await workers_report(edge.runtime.store, lost_after_s=_lost_after_s(edge)))
 
 
 async def _shown(edge: Edge, job_id: str) -> Response[bytes]:
-    return _json(await job_of_anyone(edge.runtime.store, job_id, lost_after_s=_lost_after_s(edge)))
+    return json_of(
+        await job_of_anyone(edge.runtime.store, job_id, lost_after_s=_lost_after_s(edge))
+    )
 
 
 def _lost_after_s(edge: Edge) -> float:
@@ -241,10 +236,6 @@ async def _body(edge: Edge, request: AnyRequest) -> ScopeBody:
         raise named(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not JSON: {error}") from error
-
-
-def _json(value: object) -> Response[bytes]:
-    return Response(msgspec.json.encode(value), media_type="application/json")
 
 
 HANDLERS = (

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from api.answers import json_of, page_of
 from api.background import unknown
 from api.edge import Edge
 from api.feed import Followed
@@ -93,14 +93,7 @@ async def list_input_items(
         places = [place for place, item in enumerate(items) if item.get("id") == after]
         items = items[places[0] + 1 :] if places else []
     page = items[:limit]
-    body = {
-        "object": "list",
-        "data": page,
-        "first_id": page[0].get("id") if page else None,
-        "last_id": page[-1].get("id") if page else None,
-        "has_more": len(items) > limit,
-    }
-    return Response(msgspec.json.encode(body), media_type="application/json")
+    return json_of(page_of(page, more=len(items) > limit))
 
 
 @post(

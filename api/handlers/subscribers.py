@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import Method
 
+from api.answers import json_of, page_of
 from api.asgi import AnyRequest, check_json, read_body
 from api.auth import bearer, header_map
 from api.edge import Edge
@@ -90,22 +91,6 @@ def shown(edge: Edge, row: EndpointRow, secret: str | None = None) -> Response[b
 def shown_page(edge: Edge, rows: Sequence[EndpointRow], *, more: bool) -> Response[bytes]:
     """Answer with a page of endpoints."""
     return json_of(page_of([_view(edge, row) for row in rows], more=more))
-
-
-def page_of(views: Sequence[dict[str, Any]], *, more: bool) -> dict[str, Any]:
-    """Return a page as OpenAI has it."""
-    return {
-        "object": "list",
-        "data": list(views),
-        "first_id": views[0]["id"] if views else None,
-        "last_id": views[-1]["id"] if views else None,
-        "has_more": more,
-    }
-
-
-def json_of(value: object) -> Response[bytes]:
-    """Return the answer with that value as JSON."""
-    return Response(msgspec.json.encode(value), media_type="application/json")
 
 
 def _view(edge: Edge, row: EndpointRow) -> dict[str, Any]:
