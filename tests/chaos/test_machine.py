@@ -38,7 +38,7 @@ def test_jobs_on_sqlite(sqlite_url: str, tmp_path: Path):
         shutil.copyfile(empty, path)
         return Machine(f"sqlite:///{path}")
 
-    run_state_machine_as_test(machine, settings=law(16))
+    run_state_machine_as_test(machine, settings=law(10))
 
 
 @pytest.mark.timeout(0 if EXAMPLES else 120)
@@ -51,6 +51,6 @@ def test_jobs_on_postgresql(postgres_server: PostgresServer):
         used[:] = [postgres_server.take_migrated()]
         return Machine(postgres_server.url(used[0]))
 
-    run_state_machine_as_test(machine, settings=law(4))
+    run_state_machine_as_test(machine, settings=law(3))
     for database in used:
         postgres_server.give_back(database)

@@ -17,7 +17,7 @@ from tests.services import RedisServer
 
 pytestmark = pytest.mark.anyio
 
-LENGTH_S = float(os.environ.get("SLUICEWAY_LIMITS_S", "4"))
+LENGTH_S = float(os.environ.get("SLUICEWAY_LIMITS_S", "3"))
 FULL_S = 30.0
 PROCESSES = 4
 RPM = 120

@@ -14,7 +14,7 @@ from shared.errors import RateLimitExceeded
 from tests.contract.limits.calls import admitted, eventually, scope, take
 from tests.contract.limits.faults import command, wire_to
 
-LENGTH_S = float(os.environ.get("LIMITS_LENGTH_S", "3"))
+LENGTH_S = float(os.environ.get("LIMITS_LENGTH_S", "2"))
 """How long the callers go on; 30 for the full length."""
 
 

@@ -16,7 +16,7 @@ import pytest
 from tests.edge.api.conftest import CONFIG, KEY
 from tests.fakes.stack import MASTER_KEY, running_stack
 
-LENGTH_S = int(os.environ.get("SLUICEWAY_FUZZ_S", "10"))
+LENGTH_S = int(os.environ.get("SLUICEWAY_FUZZ_S", "6"))
 SEED = () if "SLUICEWAY_FUZZ_S" in os.environ else ("--seed", "1")
 
 CHECKS = """
