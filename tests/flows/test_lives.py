@@ -44,7 +44,6 @@ def stack(tmp_path: Path, sqlite_url: str, vendor: Upstream) -> Iterator[Stack]:
         CONFIG.format(base_url=vendor.base_url("slow"), key=KEY),
         database_url=sqlite_url,
         redis_url=f"unix://{tmp_path}/no-redis.sock",
-        covered=True,
     ) as running:
         yield running
 

@@ -52,7 +52,6 @@ def stack(
         CONFIG.format(base_url=vendor.base_url("slow"), key=KEY),
         database_url=sqlite_url,
         redis_url=redis_server.url,
-        covered=True,
     ) as running:
         yield running
 
