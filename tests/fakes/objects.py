@@ -1,5 +1,6 @@
 """An object store in memory that can be away."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from shared.errors import ObjectsUnavailable
@@ -12,6 +13,7 @@ class MemoryObjects:
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
         self.away = False
+        self.refused = asyncio.Event()
 
     async def put(self, key: str, pieces: AsyncIterator[bytes]) -> int:
         self._check()
@@ -36,4 +38,5 @@ class MemoryObjects:
 
     def _check(self) -> None:
         if self.away:
+            self.refused.set()
             raise ObjectsUnavailable("The object store is away.")

@@ -291,7 +291,7 @@ async def test_a_large_answer_survives_an_object_store_that_blinks(desk):
     job = await submitted(desk)
     desk.objects.away = True
     running = asyncio.create_task(run(with_call(desk, Script(LARGE))))
-    await asyncio.sleep(0.1)
+    await desk.objects.refused.wait()
     assert "running" == (await read_job(desk, job.id)).status
 
     desk.objects.away = False
