@@ -204,6 +204,8 @@ async def test_the_database_in_trouble_stops_no_call(
     """Calls are served from what is in memory; the rest says in time what is missing."""
     begin, end = DATABASE_FAULTS[fault]
     job_id = await a_job(client)
+    first = await client.post(CHAT, json=CALL)
+    assert 200 == first.status_code, "it brings the grant that later calls run on"
     begin(rig)
     try:
         found = await statuses(client, job_id, rounds=3)
