@@ -30,10 +30,11 @@ run: .venv/.installed
 setup: .venv/.installed-dev
 	@:
 
+# Hundreds of processes are started: each would compile everything again without bytecode on disk.
 test: .venv/.installed-dev
 	@echo "Running the tests ..."
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest -n 4 --dist worksteal --reruns 1 -rR --ignore tests/layout; status=$$?; \
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/coverage run -m pytest -n 4 --dist worksteal --reruns 1 -rR --ignore tests/layout; status=$$?; \
 		$(BIN)/coverage combine --quiet && $(BIN)/coverage report || [ $$status -ne 0 ] || status=2; \
 		exit $$status
 

@@ -85,10 +85,6 @@ async def _opened(runtime: Runtime, holds: ProcessHolds) -> AsyncIterator[Edge]:
         spool.close()
 
 
-GC_ALLOCATIONS = 10_000
-"""Calls leave few cycles behind, and looking for them at Python's 700 costs 8 % of a call."""
-
-
 async def serve(
     settings: Settings, listener: socket.socket, ending: Ending, *, processes: int = 1
 ) -> None:
@@ -115,7 +111,6 @@ async def serve(
         server = Server(config, edge, ending)
         gc.collect()
         gc.freeze()  # what lives from the start is never garbage: shorter collections
-        gc.set_threshold(GC_ALLOCATIONS, 50, 50)
         scheme = "http" if tls is None else "https"
         log.info("api.serving", address=f"{scheme}://{_address(listener)}", owner=runtime.owner)
         await server.serve(sockets=[listener])

@@ -1,5 +1,6 @@
 """The `sluiceway` command. Every command imports what it needs when it runs."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from compose.operate import jobs, queue, workers
 from compose.usage import usage
 from shared.config.mistakes import ConfigError
 from shared.settings import DEFAULT_CONFIGS, Settings, default_config, load_settings
+
+GC_ALLOCATIONS = 10_000
+"""Imports, calls and jobs leave few cycles behind: looking for them at Python's 700 takes 8 % of a
+call, and of a start."""
 
 
 def _version() -> str:
@@ -43,6 +48,7 @@ def main() -> None:
     `sluiceway dev` starts everything on this machine; api, worker and scheduler are the production
     processes. Settings come from SLUICEWAY_* variables: docs/reference/settings.md.
     """
+    gc.set_threshold(GC_ALLOCATIONS, 50, 50)
 
 
 for _group in (keys, jobs, queue, workers, alerts, budgets, ledger):

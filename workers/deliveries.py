@@ -5,7 +5,7 @@ from functools import partial
 
 from shared.errors import StoreUnavailable
 from shared.store.records import DeliveryRow
-from shared.store.webhooks import claim_deliveries
+from shared.store.webhooks import any_due, claim_deliveries
 from shared.telemetry.log import get_logger
 from shared.webhooks.attempt import PostOffice, attempt
 from workers.loops import wait_for_ring
@@ -70,6 +70,9 @@ class Courier:
         limit = min(CLAIM_AT_ONCE, AT_ONCE - len(self._under_way))
         if limit <= 0:
             return False
+        async with self._office.store.read() as tx:  # mostly there is nothing to take
+            if not await any_due(tx):
+                return False
         async with self._office.store.write() as tx:
             due = await claim_deliveries(tx, owner=self._office.owner, lease_s=LEASE_S, limit=limit)
         for delivery in due:

@@ -15,7 +15,7 @@ from shared.queue.tasks import CLASSES
 from shared.store.claims import claim
 from shared.store.engine import Tx
 from shared.store.records import JobRow
-from shared.store.turns import oldest_waits_s
+from shared.store.turns import any_to_claim, oldest_waits_s
 from shared.telemetry.context import bound
 from shared.telemetry.log import get_logger
 from shared.telemetry.metrics import JOB_WAIT_SECONDS, JOBS_RUNNING
@@ -79,11 +79,12 @@ class Supply:
 
     async def run(self) -> None:
         """Claim and start jobs until `stop`; looks when rung and every `queue.poll_s`."""
-        pause_s = self._queue.poll_s
+        pause_s, more = self._queue.poll_s, True
         while not self._stopping:
+            likely = more or self._rung.is_set()
             self._rung.clear()
             try:
-                more = await self._fill()
+                more = (likely or await self._any()) and await self._fill()
             except StoreUnavailable as error:
                 log.warning("supply.store_unavailable", reason=error.message)
                 await self._desk.clock.sleep(pause_s)
@@ -115,6 +116,10 @@ class Supply:
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
+
+    async def _any(self) -> bool:
+        async with self._desk.store.read() as tx:
+            return await any_to_claim(tx)
 
     async def _fill(self) -> bool:
         """Claim into free slots; return whether more may wait for slots that are free."""

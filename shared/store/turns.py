@@ -87,6 +87,15 @@ async def claim(
     return [by_id[job_id] for job_id in taken]
 
 
+async def any_to_claim(tx: Tx) -> bool:
+    """Return whether `claim` could find a job: mostly there is none, and asking it takes long."""
+    waits = sa.and_(SCHEDULED, job.c.not_before <= await tx.now())
+    found = await tx.connection.execute(
+        sa.select(sa.or_(sa.exists().where(QUEUED), sa.exists().where(waits)))
+    )
+    return bool(found.scalar_one())
+
+
 async def release_due(tx: Tx, now: datetime) -> set[str]:
     """Queue scheduled jobs whose `not_before` has come; return their classes, to ring for."""
     due = (

@@ -43,6 +43,12 @@ async def insert_event(
         await tx.connection.execute(sa.insert(delivery), rows)
 
 
+async def any_due(tx: Tx) -> bool:
+    """Return whether `claim_deliveries` could find one."""
+    found = await tx.connection.execute(sa.select(sa.exists().where(_due(await tx.now()))))
+    return bool(found.scalar_one())
+
+
 async def claim_deliveries(tx: Tx, *, owner: str, lease_s: float, limit: int) -> list[DeliveryRow]:
     """Take up to `limit` deliveries that are due, longest due first, for `lease_s` seconds.
 
