@@ -8,6 +8,7 @@ import enum
 import math
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Final, TypeVar, cast
 
 import msgspec
@@ -39,6 +40,12 @@ BROKEN: Final = _Broken.BROKEN
 SectionType = TypeVar("SectionType", bound=msgspec.Struct)
 
 
+@cache
+def _described(kind: type[msgspec.Struct]) -> inspect.StructType:
+    """Return the fields of a section; finding them out took two thirds of reading a config."""
+    return cast("inspect.StructType", inspect.type_info(kind))
+
+
 class Converter:
     """Converts one file; `quiet` are paths whose unset variables are no mistakes."""
 
@@ -62,13 +69,13 @@ class Converter:
         Whatever was wrong is among the mistakes, and the Struct holds defaults instead.
         """
         self._mistakes.place(path, node.at)
+        described = _described(kind)
         empty = isinstance(node, Leaf) and node.is_null
         if not isinstance(node, Branch):
             if not empty:
                 self._mistakes.unreadable(path, f"must be a mapping of keys{_not_that(node)}")
-                return cast("SectionType", _stand_in(inspect.type_info(kind)))
+                return cast("SectionType", _stand_in(described))
             node = Branch(entries=(), at=node.at)
-        described = cast("inspect.StructType", inspect.type_info(kind))
         without = omit | NOT_KEYS.get(kind.__name__, frozenset())
         fields = {field.name: field for field in described.fields if field.name not in without}
         values: dict[str, object] = {}
