@@ -46,7 +46,7 @@ routes:
 tenants:
   - {{id: acme, webhook_secret: "{secret}", keys: [{{name: ci, key: {key}}}]}}
   - {{id: other, keys: [{{name: ci, key: {other_key}}}]}}
-queue: {{lease_s: 4, heartbeat_s: 0.3, poll_s: 0.3}}
+queue: {{lease_s: 4, heartbeat_s: 0.5, poll_s: 1}}
 webhooks: {{allow_networks: [127.0.0.0/8]}}
 """
 
