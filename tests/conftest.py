@@ -27,6 +27,7 @@ def pytest_collection_finish() -> None:
     """Take what was collected from the collector's sight, which would look at it all the time."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
 
 
 @pytest.fixture(scope="session")
