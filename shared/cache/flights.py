@@ -24,6 +24,8 @@ class Lead:
     It ends once: with `land`, or with `give_up`, after which one of those who wait has the lead.
     """
 
+    __slots__ = ("_digest", "_flights", "_waiting")
+
     def __init__(self, flights: "Flights | None", digest: str) -> None:
         self._flights = flights
         self._digest = digest

@@ -37,10 +37,14 @@ Given = TypeVar("Given")
 
 
 class Turn(msgspec.Struct, Generic[Given], frozen=True, kw_only=True):
-    """What is to be done with a call: it has been `given` its answer, it is `led`, or neither."""
+    """What is to be done with a call: it has been `given` its answer, it is `led`, or neither.
+
+    `until` is when all must have ended, where it had to wait for another first.
+    """
 
     given: Given | None = None
     led: Led | None = None
+    until: Deadline | None = None
 
 
 class _Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,10 +85,10 @@ class CachingGateway(Gateway):
                 principal, request, deadline=deadline, books=books, holds=holds, context=context
             )
         call = self._call(principal, request, context.cache, context)
-        deadline = self._until(call, deadline)
         turn = await self._turn(call, deadline, _answer_of)
         if turn.given is not None:
             return turn.given
+        deadline = turn.until or deadline
         if turn.led is None:
             observe_cache(BYPASS.result)
             answer = await super().complete(
@@ -116,10 +120,10 @@ class CachingGateway(Gateway):
                 principal, request, deadline=deadline, books=books, holds=holds, context=context
             )
         call = self._call(principal, request, context.cache, context)
-        deadline = self._until(call, deadline)
         turn = await self._turn(call, deadline, partial(_stream_of, request))
         if turn.given is not None:
             return turn.given
+        deadline = turn.until or deadline
         if turn.led is None:
             observe_cache(BYPASS.result)
             stream = await super().stream(
@@ -167,28 +171,49 @@ class CachingGateway(Gateway):
         """
         if call.address is None:
             return Turn()
-        began_s = self.kit.clock.monotonic()
-        landed = await self._joined(call, call.address, deadline)
-        if isinstance(landed, Landed):
-            if landed.error is not None:
-                raise _another(landed.error)
-            if landed.entry is None:
-                return Turn()
-            waited_s = self.kit.clock.monotonic() - began_s
-            told = hit(landed.entry, waited_s=waited_s)
-            return Turn(given=self._given(call, landed.entry, told, give))
-        led = Led(self.shelf, call.route, call.address, landed)
+        until = None
+        flights = self.shelf.flights
+        lead: Lead | Landed | None
+        lead = flights.apart() if call.control.no_cache else flights.lead(call.address.digest)
+        if lead is None:
+            until = self._until(call, deadline)
+            began_s = self.kit.clock.monotonic()
+            lead = await self._joined(call, call.address, until)
+            if isinstance(lead, Landed):
+                waited_s = self.kit.clock.monotonic() - began_s
+                return self._shared(call, lead, waited_s, until, give)
+        led = Led(self.shelf, call.route, call.address, lead)
         with led:
             looked = await self.shelf.cache.look(call.address)
         if looked is None:  # it is away
             led.found(None)
-            return Turn()
+            return Turn(until=until)
         led.mark = looked.mark
         if looked.entry is None or not _is_wanted(call.control, looked.age_s):
-            return Turn(led=led)
+            return Turn(led=led, until=until)
         led.found(looked.entry)
         told = hit(looked.entry, age_s=looked.age_s)
-        return Turn(given=self._given(call, looked.entry, told, give))
+        return Turn(given=self._given(call, looked.entry, told, give), until=until)
+
+    def _shared(
+        self,
+        call: "_Call",
+        landed: Landed,
+        waited_s: float,
+        until: Deadline,
+        give: Callable[[Entry, CacheTold], Given | None],
+    ) -> Turn[Given]:
+        """Return what a call gets of what another one has come to.
+
+        Raises:
+            ChainFailed: that.
+        """
+        if landed.error is not None:
+            raise _another(landed.error)
+        if landed.entry is None:
+            return Turn(until=until)
+        told = hit(landed.entry, waited_s=waited_s)
+        return Turn(given=self._given(call, landed.entry, told, give), until=until)
 
     def _given(
         self,
@@ -205,11 +230,7 @@ class CachingGateway(Gateway):
         return given
 
     async def _joined(self, call: "_Call", address: Address, deadline: Deadline) -> Lead | Landed:
-        """Return the lead of a question, or what it comes to where another has the lead."""
-        if call.control.no_cache:
-            return self.shelf.flights.apart()
-        if (lead := self.shelf.flights.lead(address.digest)) is not None:
-            return lead  # nobody to wait for, and so no timer
+        """Return what a question comes to that another asks, or the lead that it has given up."""
         try:
             async with self.kit.clock.timeout(deadline.left_s(self.kit.clock)):
                 return await self.shelf.flights.join(address.digest)

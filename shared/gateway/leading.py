@@ -15,6 +15,8 @@ from shared.routing.route import Route
 class NotedBooks:
     """Books that are kept by others, and what was charged in them."""
 
+    __slots__ = ("_books", "charges")
+
     def __init__(self, books: Books) -> None:
         self.charges: list[Charge] = []
         self._books = books
