@@ -38,7 +38,11 @@ class _Held(msgspec.Struct, kw_only=True):
 
 
 class Supply:
-    """The jobs this process holds, at most `slots` of them; none are claimed while `draining`."""
+    """The jobs this process holds; none are claimed while `draining`.
+
+    A slot is a call under way: the next may begin while the end of the last is being recorded.
+    With a database that is slow to take them, at most as many ends as slots wait in memory.
+    """
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class Supply:
         self._queue = queue
         self._wheel = ClassWheel({name: queue.classes.get(name, 1) for name in CLASSES})
         self._held: dict[str, _Held] = {}
+        self._calling: set[Interrupt] = set()
         self._rung = asyncio.Event()
         self._stopping = False
         self.draining = False
@@ -123,7 +128,8 @@ class Supply:
 
     async def _fill(self) -> bool:
         """Claim into free slots; return whether more may wait for slots that are free."""
-        limit = min(CLAIM_AT_ONCE, self._slots - len(self._held))
+        free = min(self._slots - len(self._calling), 2 * self._slots - len(self._held))
+        limit = min(CLAIM_AT_ONCE, free)
         self._short = limit <= 0
         if limit <= 0 or self.draining:
             return False
@@ -160,7 +166,8 @@ class Supply:
         if job.lease_token == 1 and job.started_at is not None:
             waited = job.started_at - job.created_at
             JOB_WAIT_SECONDS.labels(job.priority).observe(max(0.0, waited.total_seconds()))
-        interrupt = Interrupt()
+        interrupt = Interrupt(on_over=lambda: self._free(interrupt))
+        self._calling.add(interrupt)
         task = asyncio.create_task(self._run_one(job, interrupt), name=f"job {job.id}")
         self._held[job.id] = _Held(job=job, interrupt=interrupt, task=task)
 
@@ -172,6 +179,7 @@ class Supply:
             log.exception("job.crashed", job_id=job.id)
         finally:
             JOBS_RUNNING.dec()
+            self._free(interrupt)
             held = self._held.get(job.id)
             # A job given back may have been claimed again here, under another token.
             if held is not None and held.job.lease_token == job.lease_token:
@@ -179,6 +187,12 @@ class Supply:
             # With room to spare nothing waits for this slot, unless its tenant has a bound.
             if self._short or self._queue.max_running_per_tenant is not None:
                 self._rung.set()
+
+    def _free(self, interrupt: Interrupt) -> None:
+        """Take note that a job's call is over."""
+        self._calling.discard(interrupt)
+        if self._short:
+            self._rung.set()
 
     async def _wait(self) -> None:
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import enum
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -33,10 +33,14 @@ class Interrupted(Exception):
 
 
 class Interrupt:
-    """The way to end one job's call from outside while its own coroutine goes on to record it."""
+    """The way to end one job's call from outside while its own coroutine goes on to record it.
 
-    def __init__(self) -> None:
+    `on_over` is called when the call has ended, in whatever way; what is left is to record it.
+    """
+
+    def __init__(self, on_over: Callable[[], None] = lambda: None) -> None:
         self.reason: Reason | None = None
+        self._on_over = on_over
         self._call: asyncio.Task[Any] | None = None
 
     def stop(self, reason: Reason) -> None:
@@ -66,6 +70,7 @@ class Interrupt:
             raise Interrupted(stopped) from None
         finally:
             self._call = None
+            self._on_over()
 
     def _stopped(self) -> Reason | None:
         return self.reason

@@ -7,6 +7,7 @@ import pytest
 
 from shared.errors import StoreUnavailable
 from shared.jobs.cancel import cancel
+from shared.jobs.commits import Commits, Ending
 from shared.jobs.rescue import rescue_jobs
 from shared.telemetry.context import current_ids
 from tests.edge.workers.makers import (
@@ -77,6 +78,42 @@ async def test_no_more_calls_than_slots(desk):
     await ended(desk, *jobs)
 
     assert 3 == call.most
+    await supply.drain(5.0, asyncio.Event())
+    await running
+
+
+class Stuck(Commits):
+    """Records no end of a job until it may."""
+
+    def __init__(self, store) -> None:
+        super().__init__(store)
+        self.may = asyncio.Event()
+
+    async def end(self, ending: Ending) -> bool:
+        await self.may.wait()
+        return await super().end(ending)
+
+
+async def test_the_next_call_begins_while_the_last_one_is_recorded(desk):
+    """As many ends as slots may wait for the database, and no more."""
+    call = Counting(0.01)
+    commits = Stuck(desk.store)
+    desk = msgspec.structs.replace(with_call(desk, call), commits=commits)
+    jobs = [await submitted(desk) for _ in range(6)]
+    supply = make_supply(desk, slots=2)
+    running = asyncio.create_task(supply.run())
+
+    async def called():
+        return len(call.openings) >= 4
+
+    await until(called)
+    await asyncio.sleep(5 * FAST.poll_s)
+    assert 4 == len(call.openings)
+    assert 4 == len(supply.leases())
+
+    commits.may.set()
+    await ended(desk, *jobs)
+    assert 2 == call.most
     await supply.drain(5.0, asyncio.Event())
     await running
 
