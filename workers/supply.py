@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 
@@ -14,6 +15,7 @@ from shared.jobs.wheel import ClassWheel
 from shared.queue.tasks import CLASSES
 from shared.store.claims import claim
 from shared.store.engine import Tx
+from shared.store.groups import Lease
 from shared.store.records import JobRow
 from shared.store.turns import any_to_claim, oldest_waits_s
 from shared.telemetry.context import bound
@@ -63,7 +65,7 @@ class Supply:
         self._queue = queue
         self._wheel = ClassWheel({name: queue.classes.get(name, 1) for name in CLASSES})
         self._held: dict[str, _Held] = {}
-        self._calling: set[Interrupt] = set()
+        self._calling: set[Lease] = set()
         self._rung = asyncio.Event()
         self._stopping = False
         self.draining = False
@@ -166,8 +168,9 @@ class Supply:
         if job.lease_token == 1 and job.started_at is not None:
             waited = job.started_at - job.created_at
             JOB_WAIT_SECONDS.labels(job.priority).observe(max(0.0, waited.total_seconds()))
-        interrupt = Interrupt(on_over=lambda: self._free(interrupt))
-        self._calling.add(interrupt)
+        lease = job.id, job.lease_token
+        interrupt = Interrupt(on_over=partial(self._free, lease))
+        self._calling.add(lease)
         task = asyncio.create_task(self._run_one(job, interrupt), name=f"job {job.id}")
         self._held[job.id] = _Held(job=job, interrupt=interrupt, task=task)
 
@@ -179,18 +182,17 @@ class Supply:
             log.exception("job.crashed", job_id=job.id)
         finally:
             JOBS_RUNNING.dec()
-            self._free(interrupt)
             held = self._held.get(job.id)
             # A job given back may have been claimed again here, under another token.
             if held is not None and held.job.lease_token == job.lease_token:
                 del self._held[job.id]
-            # With room to spare nothing waits for this slot, unless its tenant has a bound.
-            if self._short or self._queue.max_running_per_tenant is not None:
+            self._free((job.id, job.lease_token))
+            if self._queue.max_running_per_tenant is not None:
                 self._rung.set()
 
-    def _free(self, interrupt: Interrupt) -> None:
-        """Take note that a job's call is over."""
-        self._calling.discard(interrupt)
+    def _free(self, lease: Lease) -> None:
+        """Take note that a job's call is over; with room to spare nothing waits for its slot."""
+        self._calling.discard(lease)
         if self._short:
             self._rung.set()
 

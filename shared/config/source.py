@@ -76,15 +76,19 @@ class Branch(msgspec.Struct, frozen=True, kw_only=True):
 Node = Leaf | Items | Branch
 
 
-def parse_yaml(text: str, mistakes: Mistakes, file: str = "") -> Branch:
+def parse_yaml(
+    text: str, mistakes: Mistakes, file: str = "", *, fast: bool = yaml.__with_libyaml__
+) -> Branch:
     """Return the document's tree; repeated keys and unknown tags are noted as mistakes.
+
+    With libyaml, as PyYAML mostly has it, it is `fast`: ten times so, but its errors say less.
 
     Raises:
         ConfigError: the text is not one YAML document whose top is a mapping, or it grows beyond
             MOST_NODES by its aliases.
     """
     try:
-        root = _composed(text)
+        root = _composed(text, fast=fast)
     except yaml.YAMLError as error:
         raise ConfigError((yaml_mistake(error, text, file),)) from error
     except RecursionError as error:
@@ -98,11 +102,12 @@ def parse_yaml(text: str, mistakes: Mistakes, file: str = "") -> Branch:
     return _YamlTree(mistakes, file).branch(root, "", ())
 
 
-def _composed(text: str) -> yaml.Node | None:
-    """Parse with libyaml where PyYAML has it: ten times as fast, but its errors say less."""
-    with suppress(AttributeError, yaml.YAMLError):
-        if _depth(text) <= MOST_DEEP:
-            return yaml.compose(text, Loader=yaml.CSafeLoader)
+def _composed(text: str, *, fast: bool) -> yaml.Node | None:
+    """Parse, and what libyaml refuses once more in Python: for the error."""
+    if fast:
+        with suppress(yaml.YAMLError):
+            if _depth(text) <= MOST_DEEP:
+                return yaml.compose(text, Loader=yaml.CSafeLoader)
     return yaml.compose(text, Loader=yaml.SafeLoader)
 
 
