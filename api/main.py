@@ -97,6 +97,7 @@ async def serve(
         config = uvicorn.Config(
             create_app(edge),
             http=Protocol,
+            ws="none",
             loop="uvloop",
             lifespan="off",  # the edge is opened around the server, not inside it
             log_config=None,

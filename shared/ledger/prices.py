@@ -75,13 +75,14 @@ def dearest(prices: Iterator[CompiledPrice]) -> CompiledPrice | None:
 
 
 def _listed(kind: str, model: str, base_url: str | None) -> "ModelInfo | None":
-    from genai_prices.data_snapshot import get_snapshot
-
-    snapshot = get_snapshot()
     provider_id = PROVIDER_IDS.get(kind)
     address = base_url if kind == "openai_compatible" else None
     if provider_id is None and address is None:
         return None
+    # Only now: the list takes a tenth of a process's start.
+    from genai_prices.data_snapshot import get_snapshot
+
+    snapshot = get_snapshot()
     try:
         provider: Provider = snapshot.find_provider(None, provider_id, address)
     except LookupError:

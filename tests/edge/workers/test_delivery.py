@@ -11,8 +11,9 @@ from standardwebhooks import Webhook
 
 from shared.clock import SystemClock
 from shared.store.records import DeliveryRow
-from shared.webhooks.delivery import KEPT_BYTES, Post, deliver, retry_after_s
+from shared.webhooks.delivery import Post, deliver
 from shared.webhooks.egress import networks
+from shared.webhooks.posting import KEPT_BYTES, retry_after_s
 from tests.edge.workers.receiver import Response, respond
 
 pytestmark = pytest.mark.anyio
