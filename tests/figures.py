@@ -1,15 +1,46 @@
 """A pytest plugin: what is counted of a run, and that no skip passes in CI."""
 
 import os
+import pkgutil
 import sys
 from collections.abc import Generator
+from importlib import import_module
 
 import pytest
+from coverage import Coverage
+
+PRODUCT = ("api", "workers", "scheduler", "shared", "compose")
+MIGRATIONS = "shared.store.migrations"
+"""Alembic loads these in its own way."""
 
 MEASURED_ON_BOTH = "tests/contract/store/"
 """Where SQLite and PostgreSQL run different lines of the product."""
 NOT_MEASURED = ("tests/chaos/", "tests/flows/")
 """Tests of other processes, and those that run the same lines a hundred times."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure nothing in the process that only hands tests to others."""
+    running = Coverage.current()
+    if running is not None and config.getoption("numprocesses", None):
+        running.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None]:
+    """Measure what importing the product runs, and then collect without measuring."""
+    trace = sys.gettrace()
+    if trace is None:
+        return (yield)
+    for package in PRODUCT:
+        for found in pkgutil.walk_packages([str(session.config.rootpath / package)], f"{package}."):
+            if not found.name.startswith(MIGRATIONS):
+                import_module(found.name)
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(trace)
 
 
 @pytest.hookimpl(wrapper=True)
