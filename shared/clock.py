@@ -74,9 +74,10 @@ class SystemClock:
 
 
 TICK_S = 0.05
-"""Timeouts of a second or more strike by so much too late, at most twice: a timer of its own for
+"""Timeouts that are not precise strike by so much too late, at most twice: a timer of its own for
 each would cost the event loop 8 µs, a place among the others costs 1."""
-PRECISE_S = 1.0
+PRECISE_S = 0.1
+"""Timeouts below this have a timer of their own."""
 
 
 class _Wheel:
@@ -217,7 +218,7 @@ def blocking_sleep(length_s: float) -> None:
     time.sleep(length_s)
 
 
-class Deadline(msgspec.Struct, frozen=True):
+class Deadline(msgspec.Struct, frozen=True, gc=False):
     """A moment on the monotonic clock by which everything must have ended."""
 
     at_s: float

@@ -213,7 +213,7 @@ class UpstreamError(GatewayError):
         self.upstream_type = upstream_type
 
 
-class FailedAttempt(msgspec.Struct, frozen=True, kw_only=True):
+class FailedAttempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One try as callers see it in `error.attempts` and in a job's `attempts`."""
 
     id: str

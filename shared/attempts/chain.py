@@ -53,7 +53,7 @@ class TargetFull(Exception):
         self.refusal = refusal
 
 
-class Try(msgspec.Struct, frozen=True, kw_only=True):
+class Try(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call the chain asks for. `limit_s` is what the deadline leaves it, in seconds."""
 
     step: Step

@@ -24,7 +24,7 @@ class Remedy(enum.Enum):
     GIVE_UP = "give_up"
 
 
-class NextStep(msgspec.Struct, frozen=True, kw_only=True):
+class NextStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The remedy, and for RETRY the seconds to wait first."""
 
     remedy: Remedy

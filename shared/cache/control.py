@@ -3,7 +3,7 @@
 import msgspec
 
 
-class CacheControl(msgspec.Struct, frozen=True, kw_only=True):
+class CacheControl(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`no_cache`: ask anew, and keep the answer. `no_store`: neither look nor keep.
 
     `max_age_s` is how old a kept answer may be at most; None leaves it to the config.

@@ -47,7 +47,7 @@ Mark = tuple[bytes, ...]
 """Changes when answers at an address are forgotten: one asked for before must not be kept after."""
 
 
-class Looked(msgspec.Struct, frozen=True, kw_only=True):
+class Looked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a look found. `age_s` is that of the entry, in seconds."""
 
     mark: Mark
@@ -63,7 +63,7 @@ class AnswerCache(Protocol):
     """Keeps answers for a while. Losing any of them loses no more than time and money."""
 
     async def look(self, address: Address) -> Looked | None:
-        """Return what is there; None when the cache cannot be asked. Waits 0.1 s at most."""
+        """Return what is there; None when the cache cannot be asked. Waits 0.2 s at most."""
 
     def keep(self, address: Address, entry: Entry, mark: Mark) -> None:
         """Keep an answer, unless those of its kind have been forgotten since `mark` was seen.

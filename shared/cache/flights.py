@@ -29,11 +29,11 @@ class Lead:
     def __init__(self, flights: "Flights | None", digest: str) -> None:
         self._flights = flights
         self._digest = digest
-        self._waiting: list[asyncio.Future[Landed | None]] = []
+        self._waiting: list[asyncio.Future[Landed | None]] | None = None  # mostly nobody does
 
-    def land(self, landed: Landed) -> None:
-        """Tell all that wait what it came to."""
-        self._end(landed)
+    def land(self, entry: Entry | None = None, error: ChainFailed | None = None) -> None:
+        """Tell all that wait what it came to; see `Landed`."""
+        self._end(None if self._waiting is None else Landed(entry=entry, error=error))
 
     def give_up(self) -> None:
         """Leave it to another; does nothing after the end."""
@@ -42,6 +42,8 @@ class Lead:
     async def wait(self) -> Landed | None:
         """Return what it came to; None when its leader has given up."""
         answer: asyncio.Future[Landed | None] = asyncio.get_running_loop().create_future()
+        if self._waiting is None:
+            self._waiting = []
         self._waiting.append(answer)
         return await answer
 
@@ -49,8 +51,8 @@ class Lead:
         flights, self._flights = self._flights, None
         if flights is not None:
             flights.close(self._digest)
-        waiting, self._waiting = self._waiting, []
-        for answer in waiting:
+        waiting, self._waiting = self._waiting, None
+        for answer in waiting or ():
             if not answer.done():  # its caller may have gone
                 answer.set_result(landed)
 

@@ -7,7 +7,7 @@ import msgspec
 from shared.cache.bulletin import Bulletin
 from shared.cache.entry import Address, Entry, Looked, Mark
 from shared.clock import Clock
-from shared.telemetry.metrics import CACHE_EVICTIONS
+from shared.telemetry.tally import observe_cache_eviction
 
 
 class _Kept(msgspec.Struct, frozen=True, gc=False):
@@ -69,7 +69,7 @@ class MemoryCache:
         self.size_bytes += size_bytes
         while len(self._kept) > self._most_entries or self.size_bytes > self._most_bytes:
             self._drop(next(iter(self._kept)))
-            CACHE_EVICTIONS.inc()
+            observe_cache_eviction()
 
     async def forget(self, *, tenant: str | None, model: str | None) -> int:
         self._hear()

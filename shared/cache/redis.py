@@ -2,12 +2,13 @@
 
 import asyncio
 from contextlib import suppress
+from functools import lru_cache
 from hashlib import blake2b
 
 import msgspec
 
 from shared.cache.entry import Address, CacheAway, Entry, Looked, Mark
-from shared.cache.wire import Answer, Command, Dialler, Wire
+from shared.cache.wire import Answer, Dialler, Wire, packed
 from shared.clock import Clock
 from shared.telemetry.log import get_logger
 from shared.telemetry.metrics import CACHE_AWAY, REDIS_FAILURES
@@ -24,8 +25,11 @@ PROBE_S = 0.5
 FORGET_S = 30.0
 SCAN_COUNT = 1_000
 
+MOST_NAMES = 10_000
+"""Tenants with their models whose part of a name is looked up instead of hashed again."""
 
-class _Stored(msgspec.Struct, frozen=True, array_like=True):
+
+class _Stored(msgspec.Struct, frozen=True, array_like=True, gc=False):
     mark: Mark
     at_s: float
     entry: Entry
@@ -39,7 +43,7 @@ class RedisCache:
     """One connection for all calls. A task of its own makes it, and again after every failure."""
 
     def __init__(self, url: str, *, ttl_s: float, most_entry_bytes: int, clock: Clock) -> None:
-        self._dialler = Dialler(url)
+        self._dialler = Dialler(url, REDIS_FAILURES.inc)  # it is full, or takes no writes
         self._ttl_ms = max(1, round(ttl_s * 1000))
         self._most_entry_bytes = most_entry_bytes
         self._clock = clock
@@ -63,7 +67,7 @@ class RedisCache:
         if wire is None:
             return None
         try:
-            stored, marks = await self._answers(wire, _look_up(address))
+            stored, marks = await self._answers(wire, _look_up(address), 2)
         except CacheAway as error:
             REDIS_FAILURES.inc()
             wire.drop(str(error))
@@ -80,8 +84,7 @@ class RedisCache:
         if wire is None or wire.is_full or entry.size_bytes > self._most_entry_bytes:
             return
         stored = _encode(_Stored(mark, self._clock.now().timestamp(), entry))
-        (answer,) = wire.ask(("SET", _key(address), stored, "PX", self._ttl_ms))
-        answer.add_done_callback(_note_refusal)
+        wire.tell(packed("SET", _key(address), stored, "PX", self._ttl_ms))
 
     async def forget(self, *, tenant: str | None, model: str | None) -> int:
         wire = self._wire
@@ -92,36 +95,35 @@ class RedisCache:
         try:
             async with self._clock.timeout(FORGET_S):
                 # First of all, so that what is being asked now is not kept.
-                await _one(wire, ("HINCRBY", MARKS, scope, 1))
+                await _one(wire, "HINCRBY", MARKS, scope, 1)
                 while True:
-                    page = await _one(wire, ("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT))
+                    page = await _one(wire, "SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
                     match page:
                         case [bytes(following), list(keys)]:
                             cursor = following
                         case _:
                             raise CacheAway(f"SCAN answers {type(page).__name__}")
                     if keys:
-                        removed = await _one(wire, ("UNLINK", *keys))
+                        removed = await _one(wire, "UNLINK", *keys)
                         forgotten += removed if isinstance(removed, int) else 0
                     if cursor == b"0":
                         return forgotten
         except TimeoutError as error:
             raise CacheAway(f"Redis took more than {FORGET_S:g} s") from error
 
-    async def _answers(self, wire: Wire, commands: tuple[Command, ...]) -> list[Answer]:
+    async def _answers(self, wire: Wire, commands: bytes, number: int) -> list[Answer]:
         """Return the answers to commands that are all quick.
 
         Raises:
             CacheAway: one of them is an error, or they did not come in time.
         """
-        asked = wire.ask(*commands)
+        asked = wire.ask(commands, number)
         with suppress(TimeoutError):  # a busy loop may read both at once: the answers count
             async with self._clock.timeout(REPLY_S):
-                for answer in asked:
-                    await answer
-        if not all(answer.done() and not answer.cancelled() for answer in asked):
+                await asked
+        if not asked.done() or asked.cancelled():
             raise CacheAway(f"no answer within {REPLY_S:g} s")
-        found = [answer.result() for answer in asked]
+        found = asked.result()
         for answered in found:
             if isinstance(answered, Exception):
                 raise CacheAway(str(answered)) from answered
@@ -171,30 +173,40 @@ class RedisCache:
         except TimeoutError as error:
             raise CacheAway(f"no connection within {CONNECT_S:g} s") from error
         try:
-            await self._answers(wire, _look_up(Address(tenant="", model="", digest="probe")))
+            await self._answers(wire, _look_up(Address(tenant="", model="", digest="probe")), 2)
         except BaseException:
             await wire.aclose()
             raise
         return wire
 
 
-async def _one(wire: Wire, command: Command) -> Answer:
-    (asked,) = wire.ask(command)
-    answer = await asked
+async def _one(wire: Wire, *command: str | bytes | int) -> Answer:
+    (answer,) = await wire.ask(packed(*command))
     if isinstance(answer, Exception):
         raise CacheAway(str(answer)) from answer
     return answer
 
 
-def _look_up(address: Address) -> tuple[Command, ...]:
-    tenant, model = address.tenant, address.model
+def _look_up(address: Address) -> bytes:
+    """Return two commands: for what is kept, and for how often its kinds have been forgotten."""
+    return packed("GET", _key(address)) + _marks(address.tenant, address.model)
+
+
+@lru_cache(MOST_NAMES)
+def _marks(tenant: str, model: str) -> bytes:
     scopes = (_scope(None, None), _scope(tenant, None), _scope(None, model), _scope(tenant, model))
-    return ("GET", _key(address)), ("HMGET", MARKS, *scopes)
+    return packed("HMGET", MARKS, *scopes)
 
 
 def _mark(answer: Answer) -> Mark:
+    if answer == _NEVER_FORGOTTEN:
+        return _UNMARKED
     values = answer if isinstance(answer, list) else []
     return tuple(value if isinstance(value, bytes) else b"" for value in values)
+
+
+_NEVER_FORGOTTEN = [None] * 4
+_UNMARKED = (b"",) * 4
 
 
 def _read(stored: Answer) -> _Stored | None:
@@ -206,20 +218,15 @@ def _read(stored: Answer) -> _Stored | None:
         return None
 
 
-def _note_refusal(answer: "asyncio.Future[Answer]") -> None:
-    """Count what Redis would not keep: it is full, or takes no writes."""
-    if not answer.cancelled() and isinstance(answer.result(), Exception):
-        REDIS_FAILURES.inc()
-
-
 def _key(address: Address) -> str:
-    return f"{PREFIX}:{_short(address.tenant)}:{_short(address.model)}:{address.digest}"
+    return f"{PREFIX}:{_scope(address.tenant, address.model)}:{address.digest}"
 
 
 def _pattern(tenant: str | None, model: str | None) -> str:
-    return f"{PREFIX}:{_short(tenant)}:{_short(model)}:*"
+    return f"{PREFIX}:{_scope(tenant, model)}:*"
 
 
+@lru_cache(MOST_NAMES)
 def _scope(tenant: str | None, model: str | None) -> str:
     return f"{_short(tenant)}:{_short(model)}"
 

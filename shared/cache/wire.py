@@ -6,6 +6,7 @@ answer behind: it is read and thrown away, so that nobody gets another's.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 import hiredis
@@ -16,7 +17,6 @@ from typing_extensions import override
 
 from shared.cache.entry import CacheAway
 
-Command = tuple[str | bytes | int, ...]
 Answer = object
 """What Redis says: bytes, a number, a list, None, or an exception as a value."""
 
@@ -25,9 +25,13 @@ MOST_UNSENT_BYTES = 16 * 1024 * 1024
 
 
 class Dialler:
-    """Makes connections to one Redis: `redis://`, `rediss://` and `unix://` URLs."""
+    """Makes connections to one Redis: `redis://`, `rediss://` and `unix://` URLs.
 
-    def __init__(self, url: str) -> None:
+    `refused` is theirs; see `Wire`.
+    """
+
+    def __init__(self, url: str, refused: Callable[[], None]) -> None:
+        self._refused = refused
         self._pool = ConnectionPool.from_url(
             url, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=None
         )
@@ -46,19 +50,39 @@ class Dialler:
             if isinstance(error, Exception):  # redis-py's, the network's, TLS's
                 raise CacheAway(f"{type(error).__name__}: {error}") from error
             raise
-        return Wire(connection)
+        return Wire(connection, self._refused)
+
+
+def packed(*command: str | bytes | int) -> bytes:
+    """Return a command as it is sent."""
+    return cast(bytes, hiredis.pack_command(command))  # type: ignore[arg-type]  # any length
+
+
+class _Asked:
+    """What was asked in one go. Without `told` nobody waits."""
+
+    __slots__ = ("answers", "left", "told")
+
+    def __init__(self, commands: int, told: "asyncio.Future[list[Answer]] | None") -> None:
+        self.left = commands
+        self.told = told
+        self.answers: list[Answer] = []
 
 
 class Wire(asyncio.Protocol):
-    """A connection that works until it is lost; then every answer is a CacheAway."""
+    """A connection that works until it is lost; then every answer is a CacheAway.
 
-    def __init__(self, connection: Connection) -> None:
+    `refused` is called for what was only told and is answered with an error.
+    """
+
+    def __init__(self, connection: Connection, refused: Callable[[], None]) -> None:
         writer = cast(asyncio.StreamWriter, connection._writer)  # noqa: SLF001 (public nowhere)
         self._loop = asyncio.get_running_loop()
         self._connection = connection  # holds the transport
         self._transport = cast(asyncio.Transport, writer.transport)
         self._replies = hiredis.Reader()
-        self._asked: deque[asyncio.Future[Answer]] = deque()
+        self._asked: deque[_Asked] = deque()
+        self._refused = refused
         self.lost: asyncio.Future[CacheAway] = self._loop.create_future()
         """What ended it, once it has ended."""
         self._transport.set_protocol(self)
@@ -68,17 +92,24 @@ class Wire(asyncio.Protocol):
         """Whether Redis does not keep up with what it is sent."""
         return self._transport.get_write_buffer_size() > MOST_UNSENT_BYTES
 
-    def ask(self, *commands: Command) -> "list[asyncio.Future[Answer]]":
-        """Send commands; return their answers to come. An error is an answer, never raised."""
-        answers: list[asyncio.Future[Answer]] = [self._loop.create_future() for _ in commands]
+    def ask(self, commands: bytes, number: int = 1) -> "asyncio.Future[list[Answer]]":
+        """Send so many packed commands; return their answers to come.
+
+        An error is an answer, never raised.
+        """
+        told: asyncio.Future[list[Answer]] = self._loop.create_future()
         if self.lost.done():
-            for answer in answers:
-                answer.set_result(self.lost.result())
-            return answers
-        self._asked.extend(answers)
-        packed = b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]  # any length
-        self._transport.write(packed)
-        return answers
+            told.set_result([self.lost.result()] * number)
+        else:
+            self._asked.append(_Asked(number, told))
+            self._transport.write(commands)
+        return told
+
+    def tell(self, command: bytes) -> None:
+        """Send a packed command whose answer matters only when it is an error."""
+        if not self.lost.done():
+            self._asked.append(_Asked(1, None))
+            self._transport.write(command)
 
     def drop(self, why: str) -> None:
         """End it at once; what was on its way is lost. Its owner closes it all the same."""
@@ -96,9 +127,17 @@ class Wire(asyncio.Protocol):
             reply = self._replies.gets()
             if reply is False:  # the rest has not come yet
                 return
-            answer = self._asked.popleft()
-            if not answer.done():
-                answer.set_result(reply)
+            asked = self._asked[0]
+            asked.left -= 1
+            if not asked.left:
+                self._asked.popleft()
+            if asked.told is None:
+                if isinstance(reply, Exception):
+                    self._refused()
+                continue
+            asked.answers.append(reply)
+            if not asked.left and not asked.told.done():
+                asked.told.set_result(asked.answers)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -110,6 +149,6 @@ class Wire(asyncio.Protocol):
         self.lost.set_result(why)
         self._transport.abort()  # close() would wait for a Redis that reads nothing
         asked, self._asked = self._asked, deque()
-        for answer in asked:
-            if not answer.done():
-                answer.set_result(why)
+        for one in asked:
+            if one.told is not None and not one.told.done():
+                one.told.set_result([*one.answers, *[why] * one.left])

@@ -8,7 +8,7 @@ MOST_TOKENS = 1_000_000_000
 """More than any call uses; its cost, and sums of thousands of such, still fit 64 bits."""
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What an attempt used, in tokens.
 
     `input_tokens` includes cache reads and writes, audio and images; `output_tokens` includes

@@ -12,7 +12,7 @@ from shared.limits.limiter import Standing
 from shared.routing.position import Position
 
 
-class CallContext(msgspec.Struct, frozen=True, kw_only=True):
+class CallContext(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Who asked for what, for the books and the logs.
 
     `own_deadline` says that the caller shortened the time by a header. `session` is what the caller
@@ -35,7 +35,7 @@ CostDoubt = Literal["unknown", "estimated"]
 """What a caller should know of a cost: there is no price, or counts or price are made up."""
 
 
-class CacheTold(msgspec.Struct, frozen=True, kw_only=True):
+class CacheTold(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the cache had to do with a call.
 
     `bypass`: it was not asked. `age_s` is that of a hit in whole seconds, `saved_nanousd` what
@@ -63,7 +63,7 @@ def hit(entry: Entry, *, age_s: float = 0.0, waited_s: float = 0.0) -> CacheTold
     )
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A whole answer in the served dialect.
 
     `model` is the upstream model asked, `reported_model` what the provider called itself.
@@ -71,7 +71,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     and is None when the good one has no price. `standing` is what is left of the caller's limits.
     `media_type` is that of the body, None for JSON.
     `dropped` are the caller's fields that the target could not be asked. `cost_doubt` is what is
-    not sure of the cost.
+    not sure of the cost. `given_by` is the route of the target that gave it, which a fallback makes
+    another than `route`, and `given_nanousd` the cost of that one try.
     """
 
     body: bytes
@@ -88,6 +89,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str | None = None
     status: int = 200
     cache: CacheTold | None = None
+    given_by: str = ""
+    given_nanousd: int | None = None
 
 
 class ServedStream(Protocol):

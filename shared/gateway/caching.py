@@ -21,7 +21,7 @@ from shared.gateway.replay import Recording, told_again
 from shared.gateway.runner import Kit
 from shared.gateway.service import Gateway
 from shared.identity import Principal
-from shared.ledger.books import Books, Charge
+from shared.ledger.books import Books
 from shared.ledger.holds import Holds
 from shared.providers.request import InferenceRequest
 from shared.routing.order import Draw
@@ -36,7 +36,7 @@ times what may be kept, the rest is not even read."""
 Given = TypeVar("Given")
 
 
-class Turn(msgspec.Struct, Generic[Given], frozen=True, kw_only=True):
+class Turn(msgspec.Struct, Generic[Given], frozen=True, kw_only=True, gc=False):
     """What is to be done with a call: it has been `given` its answer, it is `led`, or neither.
 
     `until` is when all must have ended, where it had to wait for another first.
@@ -47,7 +47,7 @@ class Turn(msgspec.Struct, Generic[Given], frozen=True, kw_only=True):
     until: Deadline | None = None
 
 
-class _Call(msgspec.Struct, frozen=True, kw_only=True):
+class _Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What of a call the cache has to know; no `address`: it is none of its business."""
 
     tenant_id: str
@@ -95,13 +95,11 @@ class CachingGateway(Gateway):
                 principal, request, deadline=deadline, books=books, holds=holds, context=context
             )
             return _telling(answer, BYPASS)
-        noted = NotedBooks(books)
         with turn.led:
             answer = await super().complete(
-                principal, request, deadline=deadline, books=noted, holds=holds, context=context
+                principal, request, deadline=deadline, books=books, holds=holds, context=context
             )
-        good = noted.good
-        turn.led.answered(_entry_of(answer, good), good)
+        turn.led.answered(_entry_of(answer), answer.given_by)
         return _telling(answer, self._missed(context.cache))
 
     @override
@@ -303,7 +301,7 @@ def _stream_of(request: InferenceRequest, entry: Entry, told: CacheTold) -> Repl
     return None if pieces is None else ReplayedStream(entry, told, pieces)
 
 
-def _entry_of(answer: Answer, good: Charge | None) -> Entry | None:
+def _entry_of(answer: Answer) -> Entry | None:
     if answer.media_type is not None or answer.status != OK:
         return None
     return Entry(
@@ -313,7 +311,7 @@ def _entry_of(answer: Answer, good: Charge | None) -> Entry | None:
         model=answer.model,
         reported_model=answer.reported_model,
         usage=answer.usage,
-        cost_nanousd=None if good is None else good.cost_nanousd,
+        cost_nanousd=answer.given_nanousd,
         dropped=answer.dropped,
     )
 

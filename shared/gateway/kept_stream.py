@@ -108,7 +108,7 @@ class RecordedStream:
             cost_nanousd=good.cost_nanousd,
             dropped=self.dropped,
         )
-        self._led.answered(entry, good)
+        self._led.answered(entry, good.opening.route)
 
 
 class ReplayedStream:

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Any
 
 from shared.cache.entry import Address, Entry, Mark
-from shared.cache.flights import Landed, Lead
+from shared.cache.flights import Lead
 from shared.cache.wiring import Shelf
 from shared.errors import ChainFailed
 from shared.ledger.books import Books, Charge, Opening, Outcome
@@ -75,22 +75,22 @@ class Led:
         if failure is None:
             return
         if isinstance(failure, ChainFailed):
-            self._lead.land(Landed(error=failure))
+            self._lead.land(error=failure)
         else:
             self._lead.give_up()
 
-    def answered(self, entry: Entry | None, good: Charge | None) -> None:
-        """Keep the answer, and give it to those that wait.
+    def answered(self, entry: Entry | None, by: str) -> None:
+        """Keep the answer that a target of the route `by` gave, and give it to those that wait.
 
         One of a fallback is not kept: it stands in only for as long as the route's own are down.
         """
-        if entry is not None and good is not None and good.opening.route == self._route.model:
+        if entry is not None and by == self._route.model:
             self._shelf.cache.keep(self._address, entry, self.mark)
-        self._lead.land(Landed(entry=entry))
+        self._lead.land(entry)
 
     def found(self, entry: Entry | None) -> None:
         """Tell those that wait what the cache has."""
-        self._lead.land(Landed(entry=entry))
+        self._lead.land(entry)
 
     def give_up(self) -> None:
         """Let another ask; does nothing after any of the above."""

@@ -104,6 +104,8 @@ class Gateway:
             cost_doubt=runner.doubt(attempt),
             standing=ticket.standing,
             dropped=runner.dropped,
+            given_by=attempt.opening.route,
+            given_nanousd=attempt.cost_nanousd,
         )
 
     async def stream(

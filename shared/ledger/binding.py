@@ -24,7 +24,7 @@ class Place(NamedTuple):
     spare: bool = False
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class Asked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a call asks, as far as budgets go by it. `places` are all that it may go to."""
 
     user: str | None = None

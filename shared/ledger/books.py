@@ -24,7 +24,7 @@ class Outcome(enum.Enum):
     LOST = "lost"
 
 
-class Opening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Opening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What is known before the call. `estimate_nanousd` is what a lost attempt is charged at.
 
     `credential` is the name of one, never the secret. The cost is settled in the windows of
@@ -56,7 +56,7 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     grant: str | None = None
 
 
-class Charge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Charge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What is known after the call; one becomes one ledger row. None cost: price unknown."""
 
     opening: Opening

@@ -21,7 +21,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class Standing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is left of the tightest rate; None where nothing is limited.
 
     `reset_*_s` is the time in seconds until it would be whole again. `local`: this process counted
@@ -37,7 +37,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     local: bool = False
 
 
-class Taken(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+class Taken(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
     """One admitted call; equal only to itself. `until_s` is when its slot ends, monotonic."""
 
     standing: Standing

@@ -32,14 +32,14 @@ SLOT_WAIT_S = 1.0
 """When a slot comes free is unknown; a second is the shortest wait that Retry-After can say."""
 
 
-class State(msgspec.Struct, frozen=True, array_like=True):
+class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The levels of a scope's buckets at a moment, in seconds of Redis' clock."""
 
     at_s: float
     levels: Levels
 
 
-class Demand(msgspec.Struct, frozen=True):
+class Demand(msgspec.Struct, frozen=True, gc=False):
     """What a call takes from each scope."""
 
     requests: float

@@ -17,7 +17,7 @@ SUCCESS = range(200, 300)
 """The statuses of an answer."""
 
 
-class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
+class HttpRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One HTTP/1.1 request to a provider. Headers are complete but for Host and lengths."""
 
     method: str = "POST"
@@ -26,7 +26,7 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
-class HttpResponse(msgspec.Struct, frozen=True, kw_only=True):
+class HttpResponse(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A whole answer; header names are lower case."""
 
     status: int
@@ -73,7 +73,7 @@ class Transport(Protocol):
         """
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
+class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A whole answer in the served dialect.
 
     `usage` is None when the provider sent none. `model` is what the provider reported.
@@ -87,7 +87,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str | None = None
 
 
-class Scan(msgspec.Struct, frozen=True, kw_only=True):
+class Scan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a piece of a stream held, in the served dialect.
 
     `out` is what to send on (may be empty). `content_events` counts events with text or a tool

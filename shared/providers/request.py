@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 
-class StreamOptions(msgspec.Struct, frozen=True):
+class StreamOptions(msgspec.Struct, frozen=True, gc=False):
     """OpenAI's `stream_options`."""
 
     include_usage: bool | None = None
@@ -18,7 +18,7 @@ class FetchedFile(msgspec.Struct, frozen=True, kw_only=True):
     content: bytes
 
 
-class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
+class RequestHead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A partial decode; everything else stays in the raw bytes.
 
     Some fields are here only so that a value of a wrong type is refused at once, by name. What a
@@ -57,7 +57,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     tools: msgspec.Raw = msgspec.Raw()
 
 
-class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True):
+class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call as the gateway sees it. `endpoint` is a path such as `/v1/chat/completions`.
 
     `content_type` is that of `raw`, with a form's boundary. `files` are what the gateway has

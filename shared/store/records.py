@@ -80,7 +80,7 @@ class RaiseRow(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
 
 
-class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
+class LedgerRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One provider attempt that has ended. No `cost_nanousd`: its price is unknown.
 
     With `adjusts`, the correction of another row, whose moments and budgets it has: its cost, of

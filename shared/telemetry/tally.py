@@ -19,6 +19,7 @@ from shared.telemetry.metrics import (
     ATTEMPT_SECONDS,
     ATTEMPTS,
     BUDGET_REFUSED,
+    CACHE_EVICTIONS,
     CACHE_REQUESTS,
     CACHE_SAVED,
     COST,
@@ -91,6 +92,7 @@ _usages: dict[str, deque[Usage]] = {}
 _costs: dict[str, deque[int | None]] = {}
 _first_tokens: dict[str, deque[float]] = {}
 _looks: dict[str, deque[None]] = {}
+_evictions: dict[tuple[()], deque[None]] = {}
 _levels: list[Callable[[], None]] = []
 
 
@@ -178,6 +180,11 @@ def observe_cache(result: str, provider: str = "", saved_nanousd: int | None = N
         count(CACHE_SAVED, (provider,), saved_nanousd)
 
 
+def observe_cache_eviction() -> None:
+    """Count an answer that had to make room for others."""
+    _note(_evictions, (), None)
+
+
 @contextmanager
 def watched(gauge: _Gauge, read: Callable[[], float]) -> Iterator[None]:
     """Have a gauge follow a number while inside; 0 after.
@@ -207,6 +214,8 @@ def count_waiting() -> None:
         observe_all(FIRST_TOKEN_SECONDS, (provider,), amounts)
     for result, looks in _taken(_looks):
         count(CACHE_REQUESTS, (result,), len(looks))
+    for _, evictions in _taken(_evictions):
+        count(CACHE_EVICTIONS, (), len(evictions))
     for look in tuple(_levels):
         look()
 

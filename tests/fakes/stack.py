@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from shared.store.urls import parse_store_url
 
 START_S = 45.0
+SHOWN = 6000
 STOP_S = 20.0
 MASTER_KEY = "sk-master-0123456789abcdef"
 
@@ -95,10 +96,20 @@ class Child:
         self.process.wait(STOP_S)
 
     def stop(self) -> int:
-        """Ask it to stop; return its exit code."""
+        """Ask it to stop; return its exit code.
+
+        Raises:
+            AssertionError: it did not end in time; says where its threads are, and its last words.
+        """
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(STOP_S)
+        try:
+            return self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired as error:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(STOP_S)
+            said = self.log.read_text(errors="replace")[-SHOWN:]
+            raise AssertionError(f"{self.owner} did not end within {STOP_S} s:\n{said}") from error
 
 
 class Stack:
@@ -131,6 +142,7 @@ class Stack:
             "SLUICEWAY_SECRET_KEY": "the-tests-own-secret-key-0123456789",
             "SLUICEWAY_MASTER_KEY": MASTER_KEY,
             "SLUICEWAY_PORT": "0",
+            "PYTHONFAULTHANDLER": "1",  # SIGABRT shows where the threads are
         }
         if redis_url is not None:
             self.env["SLUICEWAY_REDIS_URL"] = redis_url

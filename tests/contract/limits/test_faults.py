@@ -14,6 +14,8 @@ from tests.services import folder
 
 # The issue allows 150 ms; the rest is for a machine that is busy with other tests.
 LONGEST_S = 0.25
+AT_ONCE_S = 0.1
+"""Less than Redis is waited for, and more than a busy machine holds up a process."""
 BACK_S = 5.0
 
 
@@ -90,7 +92,7 @@ async def test_no_call_waits_long(own_redis, opens, fault):
             then_s = await longest_s(take(limiter, bound) for _ in range(50))
 
     assert LONGEST_S > first_s
-    assert 0.05 > then_s
+    assert AT_ONCE_S > then_s
 
 
 @FAULTS
@@ -177,7 +179,7 @@ async def test_a_slow_redis_is_one_that_is_away(own_redis, opens):
 
     assert 400 == before
     assert LONGEST_S > first_s
-    assert 0.05 > then_s
+    assert AT_ONCE_S > then_s
 
 
 async def test_processes_share_what_is_left(own_redis, opens):

@@ -27,7 +27,7 @@ async def test_all_that_wait_get_what_it_came_to(landed):
     lead = await flights.join("d")
     tasks = await waiting(flights, 5)
 
-    lead.land(landed)
+    lead.land(landed.entry, landed.error)
 
     assert [landed] * 5 == await asyncio.gather(*tasks)
     assert 0 == len(flights)
@@ -44,7 +44,7 @@ async def test_after_giving_up_one_of_them_leads_and_the_others_wait_on():
     assert 1 == len(done)
     following = done[0].result()
     assert isinstance(following, Lead)
-    following.land(Landed(entry=entry()))
+    following.land(entry())
 
     others = [await task for task in tasks if task is not done[0]]
     assert [Landed(entry=entry())] * 2 == others
@@ -57,7 +57,7 @@ async def test_one_who_leaves_takes_nothing_from_the_others():
 
     first.cancel()
     await asyncio.sleep(0)
-    lead.land(Landed(entry=entry()))
+    lead.land(entry())
 
     assert Landed(entry=entry()) == await second
 
@@ -65,7 +65,7 @@ async def test_one_who_leaves_takes_nothing_from_the_others():
 async def test_an_end_counts_once():
     flights = Flights()
     lead = await flights.join("d")
-    lead.land(Landed(entry=entry()))
+    lead.land(entry())
     next_lead = await flights.join("d")
 
     lead.give_up()
