@@ -9,17 +9,27 @@ from shared.cache.entry import Address, Entry, Looked, Mark
 from shared.clock import Clock
 from shared.telemetry.tally import observe_cache_eviction
 
+BESIDES_BYTES = 256
+"""What one takes beside its own bytes, roughly: its name and its place."""
 
-class _Kept(msgspec.Struct, frozen=True, gc=False):
-    address: Address
-    entry: Entry
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
     at_s: float
+    tenant: str
+    model: str
+    entry: Entry
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Kept).decode
 
 
 class MemoryCache:
     """Keeps what was used last, within a number of answers and of bytes.
 
     What another process of this machine is told to forget is forgotten here, too: then everything.
+    Each is kept as one string of bytes: the objects of ten thousand would lie all over the memory,
+    and each call would wait for those that it pushes out.
     """
 
     def __init__(
@@ -38,7 +48,7 @@ class MemoryCache:
         self._most_entry_bytes = min(most_entry_bytes, most_bytes)
         self._clock = clock
         self._bulletin = bulletin
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._forgotten = 0
         self._nothing = Looked(mark=(b"0",))
         self.size_bytes = 0
@@ -48,9 +58,10 @@ class MemoryCache:
 
     async def look(self, address: Address) -> Looked:
         self._hear()
-        kept = self._kept.get(address.digest)
-        if kept is None:
+        stored = self._kept.get(address.digest)
+        if stored is None:
             return self._nothing
+        kept = _decode(stored)
         age_s = self._clock.monotonic() - kept.at_s
         if age_s >= self._ttl_s:
             self._drop(address.digest)
@@ -60,13 +71,15 @@ class MemoryCache:
 
     def keep(self, address: Address, entry: Entry, mark: Mark) -> None:
         # What others are told to forget meanwhile is heard before the next look, and goes then.
-        size_bytes = entry.size_bytes
-        if mark != self._nothing.mark or size_bytes > self._most_entry_bytes:
+        if mark != self._nothing.mark or entry.size_bytes > self._most_entry_bytes:
             return
-        if address.digest in self._kept:
-            self._drop(address.digest)
-        self._kept[address.digest] = _Kept(address, entry, self._clock.monotonic())
-        self.size_bytes += size_bytes
+        digest = address.digest
+        if digest in self._kept:
+            self._drop(digest)
+        at_s = self._clock.monotonic()
+        stored = _encode(_Kept(at_s, address.tenant, address.model, entry))
+        self._kept[digest] = stored
+        self.size_bytes += len(stored) + BESIDES_BYTES
         while len(self._kept) > self._most_entries or self.size_bytes > self._most_bytes:
             self._drop(next(iter(self._kept)))
             observe_cache_eviction()
@@ -75,8 +88,8 @@ class MemoryCache:
         self._hear()
         meant = [
             digest
-            for digest, kept in self._kept.items()
-            if tenant in {None, kept.address.tenant} and model in {None, kept.address.model}
+            for digest, kept in ((digest, _decode(stored)) for digest, stored in self._kept.items())
+            if tenant in {None, kept.tenant} and model in {None, kept.model}
         ]
         for digest in meant:
             self._drop(digest)
@@ -96,6 +109,6 @@ class MemoryCache:
         self._nothing = Looked(mark=(b"%d" % self._forgotten,))
 
     def _drop(self, digest: str) -> None:
-        kept = self._kept.pop(digest, None)
-        if kept is not None:
-            self.size_bytes -= kept.entry.size_bytes
+        stored = self._kept.pop(digest, None)
+        if stored is not None:
+            self.size_bytes -= len(stored) + BESIDES_BYTES

@@ -34,7 +34,10 @@ async def test_bytes_are_bounded_too():
     for number in range(5):
         await kept(cache, at(f"d{number}"), entry(b"x" * 1000))
 
-    assert (3, 3 * size) == (len(cache), cache.size_bytes)
+    assert 3 == len(cache)
+    assert 3000 < cache.size_bytes <= 3 * size
+    assert 3 == await cache.forget(tenant=None, model=None)
+    assert (0, 0) == (len(cache), cache.size_bytes)
     await kept(cache, at("d9"), entry(b"x" * 3000))
     assert cache.size_bytes <= 3 * size
 
