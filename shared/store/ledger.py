@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec.structs import astuple
 from sqlalchemy.exc import DataError, IntegrityError
 
 from shared.chat.usage import Usage
@@ -121,9 +122,11 @@ def counted(row: sa.Row[Any]) -> dict[str, int]:
     return {name: int(values[name] or 0) for name in COUNTED}
 
 
-_USAGE = frozenset(Usage.__struct_fields__)
-_COLUMNS = [column for column in ledger.columns if column.name != "recorded_at"]
-_fields = attrgetter(*(f"usage.{one.name}" if one.name in _USAGE else one.name for one in _COLUMNS))
+_OF_ROW = [name for name in LedgerRow.__struct_fields__ if name != "usage"]
+_USAGE_AT = LedgerRow.__struct_fields__.index("usage")
+_COLUMNS = [ledger.c[name] for name in (*_OF_ROW, *Usage.__struct_fields__)]
+"""In the order in which a row and its usage give their values."""
+
 _MOMENTS = [place for place, one in enumerate(_COLUMNS) if isinstance(one.type, Moment)]
 _DOCUMENTS = [
     (place, one.type) for place, one in enumerate(_COLUMNS) if isinstance(one.type, Document)
@@ -161,7 +164,8 @@ def _values(row: LedgerRow, recorded_at: int, texts: dict[int, str | None]) -> t
 
     `texts` are the documents of rows before: calls of one key share the very tuple of budgets.
     """
-    values = list(_fields(row))
+    values = [*astuple(row), *astuple(row.usage)]
+    del values[_USAGE_AT]
     for place in _MOMENTS:
         values[place] = micros(values[place])
     for place, kind in _DOCUMENTS:
