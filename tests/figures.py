@@ -3,6 +3,7 @@
 import os
 import pkgutil
 import sys
+from collections import Counter
 from collections.abc import Generator
 from importlib import import_module
 
@@ -15,6 +16,8 @@ MIGRATIONS = "shared.store.migrations"
 
 MEASURED_ON_BOTH = "tests/contract/store/"
 """Where SQLite and PostgreSQL run different lines of the product."""
+MOST_CASES = 8
+"""So many cases of one test are measured by each process; those beyond run the same lines."""
 NOT_MEASURED = ("tests/chaos/", "tests/flows/")
 """Tests of other processes, and those that run the same lines a hundred times."""
 
@@ -56,9 +59,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None]:
         sys.settrace(trace)
 
 
+_cases: Counter[str] = Counter()
+
+
 def _shows_lines(item: pytest.Item) -> bool:
+    name = item.nodeid.partition("[")[0]
+    _cases[name] += 1
     again = "postgresql" in item.name and not item.nodeid.startswith(MEASURED_ON_BOTH)
-    return not again and not item.nodeid.startswith(NOT_MEASURED)
+    shown = again or _cases[name] > MOST_CASES
+    return not shown and not item.nodeid.startswith(NOT_MEASURED)
 
 
 @pytest.hookimpl(wrapper=True)
