@@ -50,6 +50,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None]:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None]:
     """Measure no coverage where it finds nothing: it doubles what a test takes."""
     trace = sys.gettrace()
+    _cases[_function_of(item)] += 1
     if trace is None or _shows_lines(item):
         return (yield)
     sys.settrace(None)
@@ -62,12 +63,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None]:
 _cases: Counter[str] = Counter()
 
 
+def _function_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
+
+
 def _shows_lines(item: pytest.Item) -> bool:
-    name = item.nodeid.partition("[")[0]
-    _cases[name] += 1
-    again = "postgresql" in item.name and not item.nodeid.startswith(MEASURED_ON_BOTH)
-    shown = again or _cases[name] > MOST_CASES
-    return not shown and not item.nodeid.startswith(NOT_MEASURED)
+    if item.nodeid.startswith(NOT_MEASURED) or _cases[_function_of(item)] > MOST_CASES:
+        return False
+    return "postgresql" not in item.name or item.nodeid.startswith(MEASURED_ON_BOTH)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -198,15 +198,15 @@ def _marks(tenant: str, model: str) -> bytes:
     return packed("HMGET", MARKS, *scopes)
 
 
+_NEVER_FORGOTTEN = [None] * 4
+_UNMARKED = (b"",) * 4
+
+
 def _mark(answer: Answer) -> Mark:
     if answer == _NEVER_FORGOTTEN:
         return _UNMARKED
     values = answer if isinstance(answer, list) else []
     return tuple(value if isinstance(value, bytes) else b"" for value in values)
-
-
-_NEVER_FORGOTTEN = [None] * 4
-_UNMARKED = (b"",) * 4
 
 
 def _read(stored: Answer) -> _Stored | None:

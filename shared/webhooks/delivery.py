@@ -17,7 +17,7 @@ from shared.store.records import DeliveryRow
 from shared.webhooks.alerting import MAIL, SLACK, TOPIC, WEBHOOK, is_alerts
 from shared.webhooks.egress import Network, networks
 from shared.webhooks.email import Mailer
-from shared.webhooks.schedule import Outcome
+from shared.webhooks.schedule import MOST_SAID, Outcome
 from shared.webhooks.signature import InvalidSecret, signed_headers
 from shared.webhooks.slack import slack_message
 from shared.webhooks.sns import Topics
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 15.0
 """For the whole attempt, connecting included; Standard Webhooks says 15 to 30."""
-MOST_SAID = 500
 
 EVERYWHERE = networks(["0.0.0.0/0", "::/0"])
 

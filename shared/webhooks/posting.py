@@ -11,11 +11,10 @@ from aiohttp.abc import AbstractResolver
 
 from shared.webhooks.egress import Network
 from shared.webhooks.guard import guarded_connector, refused
-from shared.webhooks.schedule import Outcome
+from shared.webhooks.schedule import MOST_SAID, Outcome
 
 MOST_READ_BYTES = 64 * 1024
 KEPT_BYTES = 1024
-MOST_SAID = 500
 
 USER_AGENT = "sluiceway-webhooks/1"
 

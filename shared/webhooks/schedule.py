@@ -19,6 +19,10 @@ LEAST_EVENTS = 10
 """Fewer say nothing: a receiver may have been down for the few there were."""
 
 
+MOST_SAID = 500
+"""Characters of an error that are told."""
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How one attempt went. Exactly one of `status_code` and `error` is set.
 

@@ -115,7 +115,7 @@ class Connection:
 
     @singledispatchmethod
     def _take(self, method) -> None:
-        raise NotImplementedError(str(method))
+        raise AssertionError(f"our broker is not known to use {method}")
 
     @_take.register(frame.ProtocolHeader)
     def _(self, _) -> None:
