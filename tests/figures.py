@@ -1,7 +1,8 @@
 """A pytest plugin: what is counted of a run, and that no skip passes in CI."""
 
 import os
-import pkgutil
+import signal
+import socket
 import sys
 from collections import Counter
 from collections.abc import Generator
@@ -9,36 +10,40 @@ from importlib import import_module
 
 import pytest
 from coverage import Coverage
-
-PRODUCT = ("api", "workers", "scheduler", "shared", "compose")
-MIGRATIONS = "shared.store.migrations"
-"""Alembic loads these in its own way."""
+from pytest_rerunfailures import SocketDB
 
 MEASURED_ON_BOTH = "tests/contract/store/"
 """Where SQLite and PostgreSQL run different lines of the product."""
-MOST_CASES = 8
+MOST_CASES = 4
 """So many cases of one test are measured by each process; those beyond run the same lines."""
+MOST_S = 0.2
+"""Of processor time: what runs longer runs the same lines again and again."""
+SHOWN_LINES = 30
+"""Of what a test that failed at first and passed then had said."""
 NOT_MEASURED = ("tests/chaos/", "tests/flows/")
 """Tests of other processes, and those that run the same lines a hundred times."""
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Measure nothing in the process that only hands tests to others."""
+    """Measure nothing in the process that only hands tests to others; see to how they are told."""
     running = Coverage.current()
     if running is not None and config.getoption("numprocesses", None):
         running.stop()
+    signal.signal(signal.SIGVTALRM, lambda _number, _frame: sys.settrace(None))
+    # pytest-rerunfailures writes twice and then reads, for each test: 40 ms by Nagle's rule.
+    failures = getattr(config, "failures_db", None)
+    if isinstance(failures, SocketDB):
+        failures.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection(session: pytest.Session) -> Generator[None]:
+def pytest_collection() -> Generator[None]:
     """Measure what importing the product runs, and then collect without measuring."""
     trace = sys.gettrace()
     if trace is None:
         return (yield)
-    for package in PRODUCT:
-        for found in pkgutil.walk_packages([str(session.config.rootpath / package)], f"{package}."):
-            if not found.name.startswith(MIGRATIONS):
-                import_module(found.name)
+    import_module("tests.fakes.preloaded")
     sys.settrace(None)
     try:
         return (yield)
@@ -51,12 +56,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None]:
     """Measure no coverage where it finds nothing: it doubles what a test takes."""
     trace = sys.gettrace()
     _cases[_function_of(item)] += 1
-    if trace is None or _shows_lines(item):
+    if trace is None:
         return (yield)
-    sys.settrace(None)
+    if _shows_lines(item):
+        signal.setitimer(signal.ITIMER_VIRTUAL, MOST_S)
+    else:
+        sys.settrace(None)
     try:
         return (yield)
     finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         sys.settrace(trace)
 
 
@@ -83,7 +92,10 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print one line of figures above pytest's own closing line."""
+    """Print why tests were tried again, and a line of figures above pytest's own closing line."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.write_sep("_", f"first try of {report.nodeid}")
+        terminalreporter.write_line("\n".join(report.longreprtext.splitlines()[-SHOWN_LINES:]))
     skipped = _skipped(terminalreporter)
     collected = sum(len(_counted(terminalreporter, kind)) for kind in _OUTCOMES)
     terminalreporter.write_line(f"collected: {collected}, skipped: {skipped}")

@@ -17,6 +17,7 @@ import httpx
 import sqlalchemy as sa
 
 from shared.store.urls import parse_store_url
+from tests.fakes.forked import Forked
 
 START_S = 45.0
 SHOWN = 6000
@@ -47,7 +48,7 @@ def eventually(
 class Child:
     """One process of the stack."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", log: Path, owner: str) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes] | Forked", log: Path, owner: str) -> None:
         self.process = process
         self.log = log
         self.owner = owner
@@ -123,12 +124,14 @@ class Stack:
         database_url: str,
         redis_url: str | None,
         covered: bool = False,
+        forked: bool = True,
     ) -> None:
         self.home = home
         self.data_dir = home / "data"
         self.database_url = database_url
         self.redis_url = redis_url
         self.children: list[Child] = []
+        self._forked = forked
         self._numbers = count(1)
         home.mkdir(parents=True, exist_ok=True)
         config_path = home / "sluiceway.yaml"
@@ -168,15 +171,12 @@ class Stack:
         """Start `sluiceway ARGUMENTS`; the first one names the process."""
         owner = f"{arguments[0]}-{next(self._numbers)}"
         log = self.home / f"{owner}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                _command(*arguments),
-                env={**self.env, "SLUICEWAY_PROCESS_ID": owner, **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        log.touch()
+        whole_env = {**self.env, "SLUICEWAY_PROCESS_ID": owner, **(env or {})}
+        # Numbers that several processes share must be set up before the first import.
+        alone = "PROMETHEUS_MULTIPROC_DIR" not in whole_env and "--processes" not in str(arguments)
+        how = Forked if self._forked and alone else _fresh
+        process = how(arguments, whole_env, log)
         child = Child(process, log, owner)
         self.children.append(child)
         assert self._guard.stdin is not None
@@ -249,16 +249,39 @@ def running_stack(
     database_url: str,
     redis_url: str | None = None,
     covered: bool = False,
+    forked: bool = True,
 ) -> Iterator[Stack]:
     """Yield a stack without processes; all that are started in the block end with it.
 
-    Only the processes of a `covered` one count for the coverage: it makes a start twice as long.
+    Only the processes of a `covered` one count for the coverage: it makes them half as fast.
+    Those of a `forked` one know the product from the beginning; the others are started as by hand.
     """
-    stack = Stack(home, config, database_url=database_url, redis_url=redis_url, covered=covered)
+    stack = Stack(
+        home,
+        config,
+        database_url=database_url,
+        redis_url=redis_url,
+        covered=covered,
+        forked=forked,
+    )
     try:
         yield stack
     finally:
         stack.close()
+
+
+def _fresh(
+    arguments: tuple[str, ...], env: Mapping[str, str], log: Path
+) -> "subprocess.Popen[bytes]":
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            _command(*arguments),
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
 
 def _command(*arguments: str) -> list[str]:

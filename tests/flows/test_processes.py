@@ -40,7 +40,7 @@ def stack(tmp_path: Path, empty_postgres_url: str, redis_server: RedisServer) ->
         CONFIG,
         database_url=empty_postgres_url,
         redis_url=redis_server.url,
-        covered=True,
+        forked=False,
     ) as running:
         yield running
 

@@ -50,6 +50,7 @@ def stack(
         CONFIG,
         database_url=f"postgresql://postgres@127.0.0.1:{database_proxy.port}/{database}",
         redis_url=f"redis://127.0.0.1:{redis_proxy.port}/0",
+        forked=False,
     ) as running:
         yield running
 
