@@ -20,6 +20,8 @@ structlog.configure(
     ]
 )
 
+gc.disable()  # until all is collected: next to nothing of that is garbage
+
 pytest_plugins = ["tests.figures", "tests.services"]
 
 
@@ -27,10 +29,11 @@ def pytest_collection_finish() -> None:
     """Take what was collected from the collector's sight, which would look at it all the time."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 50, 50)
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """Run async tests on asyncio, as the product does."""
-    return "asyncio"
+    """Run async tests on asyncio and uvloop, as the product does."""
+    return "asyncio", {"use_uvloop": True}
