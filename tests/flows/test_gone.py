@@ -6,8 +6,8 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -68,6 +68,7 @@ PROCESSES = 13 if LONG else 10
 """Each is killed once a round by its own answer; no place so often that it is given up."""
 SLOW = 20
 KILL_WITHIN_S = 0.003
+LOOK_S = 0.02
 
 
 @pytest.fixture
@@ -114,17 +115,19 @@ async def test_a_cancelled_call_is_cancelled_at_its_provider(stack: Stack, vendo
             left_s[text] = time.monotonic()
             caller.hang_up()
 
-    await asyncio.gather(*(cancel(number) for number in range(CANCELS)))
+    async with standstills() as stood_s:
+        await asyncio.gather(*(cancel(number) for number in range(CANCELS)))
+        await until(lambda: not vendor.open_connections, within_s=CLOSED_S + 5)
 
-    await until(lambda: not vendor.open_connections, within_s=CLOSED_S + 5)
     late = {
         text_of(request): closed_s - left_s[text_of(request)]
         for request in vendor.requests
         if (closed_s := vendor.connections[request.connection].closed_at_s or 0)
-        > left_s[text_of(request)] + CLOSED_S
+        > left_s[text_of(request)] + CLOSED_S + max(stood_s)
     }
-    assert {} == late
-    assert len(vendor.requests) > CANCELS / 2
+    assert {} == late, max(stood_s)
+    asked = Counter(text_of(request).partition(":")[0] for request in vendor.requests)
+    assert min(asked[stage] for stage in STAGES) >= CANCELS / 20, asked
     vendor.always("up", echo)
     healthy = [
         await called(api.port, chat("hello", stream=False, name=f"healthy-{number}"))
@@ -335,6 +338,24 @@ async def ended(caller: Caller, request: bytes) -> str:
 
 def text_of(request: Recorded) -> str:
     return str(request.json["messages"][-1]["content"])
+
+
+@asynccontextmanager
+async def standstills() -> AsyncIterator[list[float]]:
+    """Yield how long this process stood still, in seconds: the machine is not the gateway."""
+    found = [0.0]
+
+    async def look() -> None:
+        while True:
+            due_s = time.monotonic() + LOOK_S
+            await asyncio.sleep(LOOK_S)
+            found.append(time.monotonic() - due_s)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield found
+    finally:
+        looking.cancel()
 
 
 def idle(api: Child) -> bool:
