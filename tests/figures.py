@@ -12,6 +12,8 @@ import pytest
 from coverage import Coverage
 from pytest_rerunfailures import SocketDB
 
+FIRST = "gw0"
+"""Of pytest-xdist's processes."""
 MEASURED_ON_BOTH = "tests/contract/store/"
 """Where SQLite and PostgreSQL run different lines of the product."""
 MOST_CASES = 4
@@ -39,11 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None]:
-    """Measure what importing the product runs, and then collect without measuring."""
+    """Measure what importing the product runs, in one process, and collect without measuring."""
     trace = sys.gettrace()
     if trace is None:
         return (yield)
-    import_module("tests.fakes.preloaded")
+    if os.environ.get("PYTEST_XDIST_WORKER", FIRST) == FIRST:
+        import_module("tests.fakes.preloaded")
     sys.settrace(None)
     try:
         return (yield)
