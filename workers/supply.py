@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 
 import msgspec
@@ -29,6 +30,9 @@ AGES_FRESH_S = 5.0
 
 LONGEST_PAUSE_S = 2.0
 """Between looks at a database that is away; jobs run again so soon after it is back."""
+
+DATABASE_S = 2.0
+"""For the database to take what a process that stops has to tell it."""
 
 log = get_logger(__name__)
 
@@ -67,6 +71,7 @@ class Supply:
         self._held: dict[str, _Held] = {}
         self._calling: set[Lease] = set()
         self._rung = asyncio.Event()
+        self._claiming = asyncio.Lock()
         self._stopping = False
         self.draining = False
 
@@ -112,13 +117,17 @@ class Supply:
     async def drain(self, grace_s: float, hurry: asyncio.Event) -> None:
         """Wait up to `grace_s` seconds for the running jobs, then give the others back.
 
-        `hurry` ends the wait. Giving back takes a transaction each; what the database does not
-        take within two seconds is left to the caretakers.
+        `hurry` ends the wait. A claim that is under way comes first: its jobs are ours. Giving back
+        takes a transaction each; what the database does not do within two seconds is left to the
+        caretakers.
         """
         self.stop()
+        with suppress(TimeoutError):
+            async with self._desk.clock.timeout(DATABASE_S), self._claiming:
+                pass
         await self._all_done(grace_s, hurry)
         self.interrupt(list(self._held), Reason.STOPPING)
-        await self._all_done(2.0, asyncio.Event())
+        await self._all_done(DATABASE_S, asyncio.Event())
         rest = [held.task for held in self._held.values()]
         for task in rest:
             task.cancel()
@@ -133,12 +142,19 @@ class Supply:
         free = min(self._slots - len(self._calling), 2 * self._slots - len(self._held))
         limit = min(CLAIM_AT_ONCE, free)
         self._short = limit <= 0
-        if limit <= 0 or self.draining:
+        if limit <= 0 or self.draining or self._stopping:
             return False
+        async with self._claiming:
+            jobs = await self._claimed(limit)
+            for job in jobs:
+                self._start(job)
+        return len(jobs) == limit
+
+    async def _claimed(self, limit: int) -> list[JobRow]:
         async with self._desk.store.write() as tx:
             await self._look_at_ages(tx)
             shares = self._wheel.turns(limit)
-            jobs = await claim(
+            return await claim(
                 tx,
                 owner=self._owner,
                 lease_s=self._queue.lease_s,
@@ -148,9 +164,6 @@ class Supply:
                 without_models=self._standing_still(),
                 most_running=self._queue.max_running_per_tenant,
             )
-        for job in jobs:
-            self._start(job)
-        return len(jobs) == limit
 
     async def _look_at_ages(self, tx: Tx) -> None:
         now_s = self._desk.clock.monotonic()

@@ -1,6 +1,7 @@
 """Slots, heartbeats and draining, with real tasks on a real database."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -282,6 +283,43 @@ async def test_draining_gives_back_what_does_not_end_in_time(desk):
         (await read_job(desk, job.id)).attempts_spent,
         (await read_job(desk, job.id)).recoveries,
     )
+
+
+async def test_draining_gives_back_what_is_being_claimed(desk):
+    """Its job is ours in the database, and we have not heard of it yet."""
+    job = await submitted(desk)
+    store = Unheard(desk.store)
+    supply = make_supply(msgspec.structs.replace(with_call(desk, Script(SLOW)), store=store))
+    running = asyncio.create_task(supply.run())
+    await store.committed.wait()
+    draining = asyncio.create_task(supply.drain(0.1, asyncio.Event()))
+    await asyncio.sleep(5 * FAST.poll_s)
+    store.heard.set()
+
+    await draining
+    running.cancel()  # as the process does then
+    await asyncio.wait([running])
+
+    assert job.id == (await claimed_one(desk, owner="w2")).id
+
+
+class Unheard:
+    """A store that says nothing of a commit until it may."""
+
+    def __init__(self, store) -> None:
+        self._store = store
+        self.committed = asyncio.Event()
+        self.heard = asyncio.Event()
+
+    def read(self):
+        return self._store.read()
+
+    @asynccontextmanager
+    async def write(self):
+        async with self._store.write() as tx:
+            yield tx
+        self.committed.set()
+        await self.heard.wait()
 
 
 async def test_a_second_signal_ends_the_wait(desk):
