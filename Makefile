@@ -34,7 +34,7 @@ setup: .venv/.installed-dev
 test: .venv/.installed-dev
 	@echo "Running the tests ..."
 	@rm -f .coverage .coverage.*
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/coverage run -m pytest -n 4 --dist worksteal --reruns 2 -rfER --ignore tests/layout; status=$$?; \
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/coverage run -m pytest -n 4 --dist worksteal --reruns 1 -rfER --ignore tests/layout; status=$$?; \
 		$(BIN)/coverage combine --quiet && $(BIN)/coverage report || [ $$status -ne 0 ] || status=2; \
 		exit $$status
 

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.anyio
 MOMENTS: tuple[Moment, ...] = ("commit", "answer")
 """A crash at a begin leaves what one after the write before it leaves."""
 FULL = "SLUICEWAY_CHAOS_FULL" in os.environ
-MOST = {"sqlite": 8, "postgresql": 3}
+MOST = {"sqlite": 16, "postgresql": 5}
 """Crashes of each life, spread evenly, unless the whole sweep is asked for."""
 LARGE = b'{"text":"%b"}' % (b"x" * MOST_INLINE_BYTES)
 LINES = 4

@@ -17,6 +17,7 @@ import httpx
 import sqlalchemy as sa
 
 from shared.store.urls import parse_store_url
+from shared.telemetry.folder import VARIABLE
 from tests.fakes.forked import Forked
 
 START_S = 45.0
@@ -174,8 +175,9 @@ class Stack:
         log.touch()
         whole_env = {**self.env, "SLUICEWAY_PROCESS_ID": owner, **(env or {})}
         # Numbers that several processes share must be set up before the first import.
-        alone = "PROMETHEUS_MULTIPROC_DIR" not in whole_env and "--processes" not in str(arguments)
-        how = Forked if self._forked and alone else _fresh
+        several = any(argument.startswith("--processes") for argument in arguments)
+        shared = several or VARIABLE in whole_env
+        how = Forked if self._forked and not shared else _fresh
         process = how(arguments, whole_env, log)
         child = Child(process, log, owner)
         self.children.append(child)

@@ -62,8 +62,8 @@ COUNTED = {"prompt_tokens": QUESTION_TOKENS, "completion_tokens": WORDS, "total_
 STREAM = events(["abc "] * WORDS, usage=COUNTED)
 STREAM_BYTES = len(b"".join(STREAM)) + 8 * len(STREAM)
 
-LONG = int(os.environ.get("SLUICEWAY_KILLS", "10")) >= 50
-ROUNDS = 4 if LONG else 1
+LONG = int(os.environ.get("SLUICEWAY_KILLS", "20")) >= 50
+ROUNDS = 4 if LONG else 2
 PROCESSES = 13 if LONG else 10
 """Each is killed once a round by its own answer; no place so often that it is given up."""
 SLOW = 20
@@ -127,6 +127,7 @@ async def test_a_cancelled_call_is_cancelled_at_its_provider(stack: Stack, vendo
     }
     assert {} == late, max(stood_s)
     asked = Counter(text_of(request).partition(":")[0] for request in vendor.requests)
+    assert len(vendor.requests) > CANCELS / 2, asked
     assert min(asked[stage] for stage in STAGES) >= CANCELS / 20, asked
     vendor.always("up", echo)
     healthy = [
