@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 
 from api.cycle import Cycle
 from api.errors import answer_of
+from shared.corked import Corked
 from shared.errors import InvalidRequest
 from shared.ids import new_id
 from shared.telemetry.log import get_logger
@@ -85,6 +86,7 @@ class Protocol(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.transport = Corked(transport, self.loop)
         self._due_in(self.head_s)
         self._look()
 

@@ -6,6 +6,7 @@ from typing import Protocol, cast
 
 from typing_extensions import override
 
+from shared.corked import Corked
 from shared.providers.http1_answer import Answer
 from shared.providers.http1_failures import broke_off, no_answer, not_http
 from shared.providers.http1_parse import Parser, Unreadable
@@ -20,6 +21,7 @@ _JOINED_BYTES = 64 * 1024
 class Home(Protocol):
     """Where connections live."""
 
+    loop: asyncio.AbstractEventLoop
     read_buffer: memoryview
     """Lent to a connection for the time of one read."""
 
@@ -71,7 +73,7 @@ class Connection(asyncio.BaseProtocol):
         answer.begin(self)
 
     def send(self, head: Head, body: bytes) -> None:
-        """Write the request, at once and in one piece; not to a connection that has ended."""
+        """Write the request in one piece as the loop's turn ends; nothing if the connection has."""
         transport = self._transport
         if self._answer is None or transport is None or transport.is_closing():
             return
@@ -124,7 +126,7 @@ class Connection(asyncio.BaseProtocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = Corked(cast("asyncio.Transport", transport), self._home.loop)
         self._home.made(self)
         if self._answer is None:
             self._transport.abort()

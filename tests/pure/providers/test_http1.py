@@ -21,7 +21,8 @@ POST = HttpRequest(url="http://gpu/v1", headers={"a": "b"}, body=b"{}")
 
 
 class Home:
-    def __init__(self):
+    def __init__(self, loop):
+        self.loop = loop
         self.read_buffer = memoryview(bytearray(1024))
         self.free = []
         self.open = set()
@@ -41,7 +42,7 @@ class Line:
 
     def __init__(self, request=POST):
         self.loop = asyncio.new_event_loop()
-        self.home = Home()
+        self.home = Home(self.loop)
         self.wire = PipeTransport()
         self.answer = Answer(self.loop)
         self.connection = PlainConnection(self.home, ORIGIN, self.answer)
@@ -56,6 +57,11 @@ class Line:
 
     def send(self, request=POST):
         self.connection.send(Heads().of(request), request.body)
+        self.turn()
+
+    def turn(self):
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
 
     def again(self):
         self.answer = Answer(self.loop)
@@ -331,6 +337,7 @@ def test_a_server_that_speaks_first_has_answered():
         early.connection_made(wire := PipeTransport())
         early.data_received(b"HTTP/1.1 503 Busy\r\n" + TWO)
         early.send(Heads().of(POST), b"{}")
+        line.turn()
 
         assert (503, True, b"", "abort") == (answer.status, answer.ended, wire.written, wire.ended)
 
@@ -341,6 +348,7 @@ def test_a_request_that_never_left_cannot_have_been_billed():
         early.connection_made(wire := PipeTransport())
         wire.ended = "lost"
         early.send(Heads().of(POST), b"{}")
+        line.turn()
         early.connection_lost(None)
 
         assert (b"", False) == (wire.written, answer.failure.sent)

@@ -1,0 +1,119 @@
+"""What is written in one turn of the loop leaves at its end, in order, whatever comes between."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typing_extensions import override
+
+from shared.corked import MOST_HELD_BYTES, Corked
+from tests.fakes.pipe import PipeTransport
+
+
+class Turning:
+    """Transports of one loop that turns when it is told."""
+
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        self.told = []
+        self.loop.set_exception_handler(lambda _loop, told: self.told.append(told["message"]))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.loop.close()
+
+    def corked(self, wire):
+        return Corked(wire, self.loop)
+
+    def turn(self):
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
+
+
+def test_what_a_turn_writes_leaves_at_its_end():
+    with Turning() as turning:
+        wires = [PipeTransport(), PipeTransport()]
+        for wire in wires:
+            turning.corked(wire).write(b"hello")
+
+        assert [b"", b""] == [wire.written for wire in wires]
+        turning.turn()
+        assert [b"hello", b"hello"] == [wire.written for wire in wires]
+
+
+def test_each_turn_has_its_own_end():
+    with Turning() as turning:
+        corked = turning.corked(wire := PipeTransport())
+        for word in (b"one ", b"two ", b"three"):
+            corked.write(word)
+            turning.turn()
+
+        assert (b"one two three", 3) == (wire.written, wire.writes)
+
+
+@given(st.lists(st.one_of(st.binary(min_size=1, max_size=9), st.just(b"x" * 70_000), st.none())))
+def test_whatever_the_turns_the_order_stays_and_no_more_than_a_piece_waits(steps):
+    """None is the end of a turn."""
+    with Turning() as turning:
+        corked = turning.corked(wire := PipeTransport())
+        for step in steps:
+            if step is None:
+                turning.turn()
+            else:
+                corked.write(step)
+            assert corked.get_write_buffer_size() <= MOST_HELD_BYTES
+        corked.close()
+
+        assert (b"".join(filter(None, steps)), "close") == (wire.written, wire.ended)
+
+
+def test_a_second_write_of_a_turn_takes_the_first_along():
+    with Turning() as turning:
+        corked = turning.corked(wire := PipeTransport())
+        corked.write(b"one ")
+        corked.write(memoryview(b"two"))
+
+        assert (b"one two", 1) == (wire.written, wire.writes)
+        turning.turn()
+        assert 1 == wire.writes
+
+
+@pytest.mark.parametrize("ends", ["close", "abort"])
+def test_a_goodbye_comes_after_what_was_said_and_an_abort_instead_of_it(ends):
+    with Turning() as turning:
+        corked = turning.corked(wire := PipeTransport())
+        corked.write(b"last words")
+        getattr(corked, ends)()
+        turning.turn()
+
+        assert (b"last words" if ends == "close" else b"", ends) == (wire.written, wire.ended)
+
+
+def test_nothing_is_sent_to_one_who_has_left():
+    with Turning() as turning:
+        corked = turning.corked(wire := PipeTransport())
+        corked.write(b"hello")
+        wire.ended = "lost"
+        turning.turn()
+
+        assert b"" == wire.written
+
+
+class Broken(PipeTransport):
+    @override
+    def write(self, data):
+        raise RuntimeError("no such handle")
+
+
+def test_one_that_cannot_be_written_to_takes_nothing_from_the_others():
+    with Turning() as turning:
+        wires = [Broken(), PipeTransport()]
+        for wire in wires:
+            turning.corked(wire).write(b"hello")
+        turning.turn()
+
+        assert ("abort", b"hello") == (wires[0].ended, wires[1].written)
+        assert ["a connection could not be written to"] == turning.told
