@@ -24,7 +24,8 @@ FLUSH_S = 0.2
 
 BUSY_FLUSH_S = 0.5
 MANY = 50
-"""After a flush of so many records the next may wait longer: half of its cost is the commit."""
+"""After the start of a flush of so many records the next may wait longer: half of its cost is the
+commit."""
 
 AWAY_S = 1.0
 """Wait before the database is tried again."""
@@ -92,6 +93,7 @@ class Keeper:
         """Flush for ever; cancelled by its owner, who then calls `flush` a last time."""
         next_replay_s = 0.0
         while True:
+            began_s = self._clock.monotonic()
             try:
                 moved = await self.flush()
                 if self._clock.monotonic() >= next_replay_s:
@@ -99,7 +101,10 @@ class Keeper:
                         self._spool.path.parent, self._store, self._clock, own=self._spool.path
                     )
                     next_replay_s = self._clock.monotonic() + REPLAY_S
-                await self._clock.sleep(FLUSH_S if moved < MANY else BUSY_FLUSH_S)
+                took_s = self._clock.monotonic() - began_s
+                await self._clock.sleep(
+                    FLUSH_S if moved < MANY else max(FLUSH_S, BUSY_FLUSH_S - took_s)
+                )
             except StoreUnavailable as error:
                 log.warning(
                     "spool.waiting", pending_bytes=self._spool.pending_bytes, why=str(error)

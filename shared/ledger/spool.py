@@ -26,8 +26,8 @@ ROTATE_BYTES = 8 * 1024 * 1024
 GROUP_BYTES = 2 * 1024 * 1024
 """What the flusher reads at a time where it reads: about a thousand records."""
 GROUP_CHARGES = 1_000
-MOST_RECENT = 4_000
-"""Unflushed charges kept in memory, 2 KB each; what is more is read from the file again."""
+MOST_RECENT = 8_000
+"""Unflushed charges kept in memory, 2 KB each; older ones are read from the file again."""
 
 _encoder = msgspec.json.Encoder()
 _opening = msgspec.json.Decoder(Opening)
@@ -45,9 +45,10 @@ class Spool:
         self._turn = 0
         self._open: dict[str, Opening] = {}
         self._waiting: list[Charge] = []
-        # The unflushed charges and where each ends, so that they need not be read and decoded
-        # again; None after there were too many of them, until all is flushed.
-        self._recent: deque[tuple[Charge, int]] | None = deque()
+        # The unflushed charges from a place in the file on, and where each ends: so that they need
+        # not be read and decoded again, which costs as much as all the rest.
+        self._recent: deque[tuple[Charge, int]] = deque()
+        self._recent_from = 0
         self._size = 0
         self.flushed_bytes = 0
         self.path, self._file = self._created()
@@ -56,6 +57,11 @@ class Spool:
     def pending_bytes(self) -> int:
         """What has not reached SQL yet."""
         return self._size - self.flushed_bytes
+
+    @property
+    def reads_memory(self) -> bool:
+        """Whether what is flushed next is still in memory."""
+        return self.flushed_bytes >= self._recent_from
 
     def append_opening(self, opening: Opening) -> None:
         """Record that a call is about to be made, and what waits before it, in one write.
@@ -95,10 +101,10 @@ class Spool:
             self._remember(charge, end)
 
     def _remember(self, charge: Charge, end: int) -> None:
-        if self._recent is not None:
-            self._recent.append((charge, end))
-            if len(self._recent) > MOST_RECENT:
-                self._recent = None
+        self._recent.append((charge, end))
+        if len(self._recent) > MOST_RECENT:
+            self._recent.clear()
+            self._recent_from = end
 
     def _append(self, lines: bytes) -> None:
         written = 0
@@ -120,11 +126,11 @@ class Spool:
 
     def read(self) -> tuple[list[Charge], int]:
         """Return the next unflushed charges and the position after them."""
-        if self._recent is not None:
-            return self._read_recent(self._recent)
+        if self.reads_memory:
+            return self._read_recent()
         with self.path.open("rb") as file:
             file.seek(self.flushed_bytes)
-            data = file.read(GROUP_BYTES)
+            data = file.read(min(GROUP_BYTES, self._recent_from - self.flushed_bytes))
         end = data.rfind(b"\n") + 1
         if end == 0 and len(data) == GROUP_BYTES:  # one record larger than a group
             with self.path.open("rb") as file:
@@ -134,7 +140,8 @@ class Spool:
         charges = [record for record in records(data[:end]) if isinstance(record, Charge)]
         return charges, self.flushed_bytes + end
 
-    def _read_recent(self, recent: "deque[tuple[Charge, int]]") -> tuple[list[Charge], int]:
+    def _read_recent(self) -> tuple[list[Charge], int]:
+        recent = self._recent
         while recent and recent[0][1] <= self.flushed_bytes:
             recent.popleft()
         group = list(islice(recent, GROUP_CHARGES))
@@ -144,8 +151,6 @@ class Spool:
     def flushed(self, end: int) -> None:
         """Take note that all before `end` is in SQL."""
         self.flushed_bytes = end
-        if self._recent is None and not self.pending_bytes:
-            self._recent = deque()
 
     def rotate_if_drained(self) -> None:
         """Start a new file once all of a large one is in SQL; open attempts move along."""
@@ -153,8 +158,8 @@ class Spool:
             return
         old_path, old_file, still_open = self.path, self._file, list(self._open.values())
         self.path, self._file = self._created()
-        self._size = self.flushed_bytes = 0
-        self._recent = deque()
+        self._size = self.flushed_bytes = self._recent_from = 0
+        self._recent.clear()
         self._append(b"".join([b"O%b\n" % _encoder.encode(opening) for opening in still_open]))
         self.flushed_bytes = self._size
         old_path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from shared.chat.usage import Usage
 from shared.errors import StoreUnavailable
 from shared.ledger.books import Charge, Opening, Outcome, lost
 from shared.ledger.keeper import Keeper, SpoolBooks, replay_orphans
-from shared.ledger.spool import Spool, orphans, records
+from shared.ledger.spool import MOST_RECENT, Spool, orphans, records
 from shared.store.engine import Store
 from shared.store.ledger import usage_totals
 from tests.fakes.clock import FakeClock
@@ -101,6 +101,35 @@ async def test_a_living_process_keeps_its_spool(folder: Path, store: Store) -> N
     assert 0 == await replay_orphans(folder, store, FakeClock())
     assert (0, 0) == await spent(store)
     alive.close()
+
+
+def test_more_than_fits_in_memory_is_read_from_the_file_and_then_no_more(folder: Path) -> None:
+    spool = Spool(folder, owner="p")
+    written = 0
+
+    def write(count: int) -> None:
+        nonlocal written
+        for _ in range(count):
+            written += 1
+            spool.append_opening(make_opening(written))
+            spool.add_charge(make_charge(written))
+        spool.write_waiting()
+
+    write(MOST_RECENT + 500)
+    read: list[Charge] = []
+    from_memory = []
+    while spool.pending_bytes:
+        charges, end = spool.read()
+        spool.flushed(end)
+        read += charges
+        from_memory.append(spool.reads_memory)
+        if len(read) < MOST_RECENT:
+            write(10)  # calls do not stop coming
+    spool.close()
+
+    assert [make_charge(number) for number in range(1, written + 1)] == read
+    assert (False, True) == (from_memory[0], from_memory[-1])
+    assert sorted(from_memory) == from_memory
 
 
 async def test_a_large_drained_spool_is_replaced(folder: Path, store: Store) -> None:
