@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from shared.ledger.books import Charge
-from shared.ledger.rows import ledger_row
+from shared.ledger.rows import ledger_values
 from shared.ledger.watch import BudgetWatch
 from shared.store.budgets import Owned, settle
 from shared.store.engine import Tx
-from shared.store.ledger import insert_ledger
+from shared.store.ledger import insert_values
 from shared.store.records import BudgetRef, BudgetStanding
 
 Standings = Mapping[Owned, BudgetStanding]
@@ -34,7 +34,7 @@ async def write_charges(
     Charges that are in the ledger already settle nothing a second time. `watch` tells what that
     brings about, in the same transaction.
     """
-    new = await insert_ledger(tx, [ledger_row(charge) for charge in charges])
+    new = await insert_values(tx, map(ledger_values, charges))
     standings = await settle(tx, costs_of(charges, new), release=release)
     if watch is not None and standings:
         await watch.settled(tx, standings)

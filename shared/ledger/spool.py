@@ -25,7 +25,7 @@ ROTATE_BYTES = 8 * 1024 * 1024
 
 GROUP_BYTES = 2 * 1024 * 1024
 """What the flusher reads at a time where it reads: about a thousand records."""
-GROUP_CHARGES = 1_000
+GROUP_CHARGES = 1_024
 MOST_RECENT = 8_000
 """Unflushed charges kept in memory, 2 KB each; older ones are read from the file again."""
 

@@ -1,11 +1,11 @@
 """The ledger: one row per ended attempt, written once, never changed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from msgspec.structs import astuple
@@ -37,14 +37,23 @@ REFUSALS = (DataError, OverflowError)
 COUNTED = tuple(column.key for column in SUMS if column.key is not None)
 
 
+Values = tuple[object, ...]
+"""A row by its FIELDS: what many rows are handed over as, a struct for each costs as much again."""
+
+
 async def insert_ledger(tx: Tx, rows: Iterable[LedgerRow]) -> frozenset[str]:
+    """Write the rows; see `insert_values`."""
+    return await insert_values(tx, [(*astuple(row)[:-1], *astuple(row.usage)) for row in rows])
+
+
+async def insert_values(tx: Tx, rows: Iterable[Values]) -> frozenset[str]:
     """Write the rows; return the ids of the new ones. An attempt that is there stays as it is.
 
     Windows and budgets may change only by what is new.
     """
-    given: dict[str, LedgerRow] = {}
+    given: dict[str, Values] = {}
     for row in rows:
-        given.setdefault(row.attempt_id, row)
+        given.setdefault(cast("str", row[0]), row)
     if not given:
         return frozenset()
     recorded_at = micros(await tx.now())
@@ -52,15 +61,17 @@ async def insert_ledger(tx: Tx, rows: Iterable[LedgerRow]) -> frozenset[str]:
     ordered = sorted(given)
     new: set[str] = set()
     texts: dict[int, str | None] = {}
-    for start in range(0, len(ordered), AT_ONCE):
-        names = ordered[start : start + AT_ONCE]
-        values = {name: _values(given[name], recorded_at, texts) for name in names}
+    start = 0
+    for length in _lengths(len(ordered)):
+        names = ordered[start : start + length]
+        start += length
+        stored = {name: _stored(given[name], recorded_at, texts) for name in names}
         insert = _insert_there if tx.backend == "postgresql" else _insert_here
-        new.update(await insert(tx, values))
+        new.update(await insert(tx, stored))
     return frozenset(new)
 
 
-async def _insert_there(tx: Tx, values: Mapping[str, Sequence[object]]) -> Iterable[str]:
+async def _insert_there(tx: Tx, values: Mapping[str, Values]) -> Iterable[str]:
     """Write the rows; return the ids of the new ones, of which the server tells."""
     written = await tx.connection.exec_driver_sql(
         _insert(tx.backend, len(values)), tuple(chain.from_iterable(values.values()))
@@ -68,7 +79,7 @@ async def _insert_there(tx: Tx, values: Mapping[str, Sequence[object]]) -> Itera
     return written.scalars()
 
 
-async def _insert_here(tx: Tx, values: Mapping[str, Sequence[object]]) -> Iterable[str]:
+async def _insert_here(tx: Tx, values: Mapping[str, Values]) -> Iterable[str]:
     """Write the rows; return the ids of the new ones.
 
     Nearly always all are new, and to ask for each would cost as much as a tenth of its row. We are
@@ -122,11 +133,10 @@ def counted(row: sa.Row[Any]) -> dict[str, int]:
     return {name: int(values[name] or 0) for name in COUNTED}
 
 
-_OF_ROW = [name for name in LedgerRow.__struct_fields__ if name != "usage"]
-_USAGE_AT = LedgerRow.__struct_fields__.index("usage")
-_COLUMNS = [ledger.c[name] for name in (*_OF_ROW, *Usage.__struct_fields__)]
-"""In the order in which a row and its usage give their values."""
+FIELDS = (*LedgerRow.__struct_fields__[:-1], *Usage.__struct_fields__)
+"""Of a row and, in place of its last field, of its usage."""
 
+_COLUMNS = [ledger.c[name] for name in FIELDS]
 _MOMENTS = [place for place, one in enumerate(_COLUMNS) if isinstance(one.type, Moment)]
 _DOCUMENTS = [
     (place, one.type) for place, one in enumerate(_COLUMNS) if isinstance(one.type, Document)
@@ -136,12 +146,23 @@ _words = itemgetter(*_WORDS)
 _DIALECT = sa.engine.default.DefaultDialect()
 
 
-AT_ONCE = 250
+AT_ONCE = 256
 """Rows of one statement. One statement, not one for each row: on SQLite each would give up the
 interpreter's lock and wait for it again, for as long as calls keep the event loop busy."""
 
 
-@lru_cache(maxsize=8)
+def _lengths(rows: int) -> Iterator[int]:
+    """Yield how many rows each statement has: AT_ONCE, and for the rest powers of two.
+
+    To prepare a statement takes SQLite twice as long as to run it: these few stay prepared.
+    """
+    while rows:
+        length = min(AT_ONCE, 1 << (rows.bit_length() - 1))
+        yield length
+        rows -= length
+
+
+@lru_cache(maxsize=32)
 def _insert(backend: Backend, rows: int) -> str:
     """Return the statement, for the driver: SQLAlchemy's own way takes 45 µs of CPU a row."""
     mark = "?" if backend == "sqlite" else "%s"
@@ -159,13 +180,12 @@ def _known(names: int) -> str:
     return f"SELECT attempt_id FROM ledger WHERE attempt_id IN ({marks})"  # noqa: S608 (no values)
 
 
-def _values(row: LedgerRow, recorded_at: int, texts: dict[int, str | None]) -> tuple[object, ...]:
+def _stored(row: Values, recorded_at: int, texts: dict[int, str | None]) -> Values:
     """Return the row as the driver takes it.
 
     `texts` are the documents of rows before: calls of one key share the very tuple of budgets.
     """
-    values = [*astuple(row), *astuple(row.usage)]
-    del values[_USAGE_AT]
+    values: list[Any] = [*row, recorded_at]
     for place in _MOMENTS:
         values[place] = micros(values[place])
     for place, kind in _DOCUMENTS:
@@ -178,5 +198,4 @@ def _values(row: LedgerRow, recorded_at: int, texts: dict[int, str | None]) -> t
     if not said.isascii() or "\x00" in said:
         for place in _WORDS:
             values[place] = Words().process_bind_param(values[place], _DIALECT)
-    values.append(recorded_at)
     return tuple(values)

@@ -87,9 +87,11 @@ class LedgerRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     either sign, is added to that one's.
     """
 
+    # As an attempt begins
     attempt_id: str
     request_id: str
     job_id: str | None = None
+    batch_id: str | None = None
     tenant_id: str
     key_id: str
     user: str | None = None
@@ -98,23 +100,24 @@ class LedgerRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     route: str
     provider: str
     model: str
-    reported_model: str | None = None
     stream: bool = False
-    outcome: str
-    code: str | None = None
-    status_code: int | None = None
-    usage: Usage
-    cost_nanousd: int | None = None
     price_source: str | None = None
     price_version: str | None = None
-    adjusts: str | None = None
-    reason: str | None = None
-    batch_id: str | None = None
     budgets: tuple[BudgetRef, ...] = ()
+    started_at: datetime
+    # As it ends
+    reported_model: str | None = None
+    code: str | None = None
+    status_code: int | None = None
+    cost_nanousd: int | None = None
     duration_ms: int = 0
     first_token_ms: int | None = None
-    started_at: datetime
     ended_at: datetime
+    outcome: str
+    # Of a correction
+    adjusts: str | None = None
+    reason: str | None = None
+    usage: Usage
 
 
 class ModelTotals(msgspec.Struct, frozen=True, kw_only=True):
