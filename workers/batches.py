@@ -8,7 +8,7 @@ from shared.jobs.batch.held import BatchDesk, BatchLost, Held
 from shared.store.batches import BatchRow, any_due, claim_batches, leave_batch
 from shared.telemetry.context import bound
 from shared.telemetry.log import get_logger
-from workers.loops import wait_for_ring
+from workers.loops import wait_for_claim, wait_for_ring
 
 AT_ONCE = 8
 """Batches that one process works on at a time; between two looks others have their turn."""
@@ -27,6 +27,7 @@ class Batches:
         self._owner = owner
         self._poll_s = poll_s
         self._rung = asyncio.Event()
+        self._claiming = asyncio.Lock()
         self._stopping = False
         self._under_way: set[asyncio.Task[None]] = set()
         self._soon_until_s = 0.0
@@ -53,6 +54,7 @@ class Batches:
         """Stop at once: what is half done goes on elsewhere, from what was committed."""
         self._stopping = True
         self._rung.set()
+        await wait_for_claim(self._claiming, self._desk.clock)
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
@@ -65,14 +67,15 @@ class Batches:
             due = await any_due(tx)
         if not due or self._stopping:
             return
-        async with self._desk.store.write() as tx:
-            rows = await claim_batches(
-                tx, owner=self._owner, lease_s=self._desk.lease_s, limit=limit
-            )
-        for row in rows:
-            task = asyncio.create_task(self._bring_on(row), name=f"batch {row.id}")
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+        async with self._claiming:
+            async with self._desk.store.write() as tx:
+                rows = await claim_batches(
+                    tx, owner=self._owner, lease_s=self._desk.lease_s, limit=limit
+                )
+            for row in rows:
+                task = asyncio.create_task(self._bring_on(row), name=f"batch {row.id}")
+                self._under_way.add(task)
+                task.add_done_callback(self._under_way.discard)
 
     async def _bring_on(self, row: BatchRow) -> None:
         with bound(request_id=row.request_id):

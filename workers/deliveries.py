@@ -8,7 +8,7 @@ from shared.store.records import DeliveryRow
 from shared.store.webhooks import any_due, claim_deliveries
 from shared.telemetry.log import get_logger
 from shared.webhooks.attempt import PostOffice, attempt
-from workers.loops import wait_for_ring
+from workers.loops import wait_for_claim, wait_for_ring
 
 AT_ONCE = 128
 """Deliveries in flight per process."""
@@ -27,6 +27,7 @@ class Courier:
         self._office = office
         self._poll_s = poll_s
         self._rung = asyncio.Event()
+        self._claiming = asyncio.Lock()
         self._stopping = False
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -60,6 +61,7 @@ class Courier:
     async def drain(self, grace_s: float) -> None:
         """Wait up to `grace_s` seconds for the attempts under way; cut ones go out again."""
         self.stop()
+        await wait_for_claim(self._claiming, self._office.clock)
         if self._under_way:
             _, late = await asyncio.wait(self._under_way, timeout=grace_s)
             for task in late:
@@ -71,14 +73,17 @@ class Courier:
         if limit <= 0:
             return False
         async with self._office.store.read() as tx:  # mostly there is nothing to take
-            if not await any_due(tx):
+            if not await any_due(tx) or self._stopping:
                 return False
-        async with self._office.store.write() as tx:
-            due = await claim_deliveries(tx, owner=self._office.owner, lease_s=LEASE_S, limit=limit)
-        for delivery in due:
-            task = asyncio.create_task(self._attempt(delivery), name=f"delivery {delivery.id}")
-            self._under_way.add(task)
-            task.add_done_callback(partial(self._done, delivery.endpoint_id))
+        async with self._claiming:
+            async with self._office.store.write() as tx:
+                due = await claim_deliveries(
+                    tx, owner=self._office.owner, lease_s=LEASE_S, limit=limit
+                )
+            for delivery in due:
+                task = asyncio.create_task(self._attempt(delivery), name=f"delivery {delivery.id}")
+                self._under_way.add(task)
+                task.add_done_callback(partial(self._done, delivery.endpoint_id))
         return len(due) == limit
 
     def _done(self, endpoint_id: str | None, task: "asyncio.Task[None]") -> None:

@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from shared.clock import Clock
 from shared.errors import StoreUnavailable
 from shared.telemetry.log import get_logger
 
 LONGEST_SHARE_S = 5.0
+
+DATABASE_S = 2.0
+"""For the database to take what a process that stops has to tell it."""
 
 log = get_logger(__name__)
 
@@ -42,6 +46,18 @@ async def repeat(
             log.exception("caretaker.failed", task=name)
             pause_s = every_s if after_failure_s is None else after_failure_s
         await clock.sleep(pause_s)
+
+
+async def wait_for_claim(claiming: asyncio.Lock, clock: Clock) -> None:
+    """Return when what is being claimed under the lock is known, and its tasks have begun.
+
+    It is ours in the database before we hear of it: a process that is gone by then leaves it
+    to the end of its lease. Waits DATABASE_S at most.
+    """
+    with suppress(TimeoutError):
+        async with clock.timeout(DATABASE_S), claiming:
+            pass
+    await clock.sleep(0)
 
 
 async def wait_for_ring(rung: asyncio.Event, length_s: float, clock: Clock) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 
 import msgspec
@@ -22,6 +21,7 @@ from shared.store.turns import any_to_claim, oldest_waits_s
 from shared.telemetry.context import bound
 from shared.telemetry.log import get_logger
 from shared.telemetry.metrics import JOB_WAIT_SECONDS, JOBS_RUNNING
+from workers.loops import DATABASE_S, wait_for_claim
 
 CLAIM_AT_ONCE = 64
 """Jobs per claim, so that the transaction is short. The classes' shares hold within it too."""
@@ -30,9 +30,6 @@ AGES_FRESH_S = 5.0
 
 LONGEST_PAUSE_S = 2.0
 """Between looks at a database that is away; jobs run again so soon after it is back."""
-
-DATABASE_S = 2.0
-"""For the database to take what a process that stops has to tell it."""
 
 log = get_logger(__name__)
 
@@ -122,9 +119,7 @@ class Supply:
         caretakers.
         """
         self.stop()
-        with suppress(TimeoutError):
-            async with self._desk.clock.timeout(DATABASE_S), self._claiming:
-                pass
+        await wait_for_claim(self._claiming, self._desk.clock)
         await self._all_done(grace_s, hurry)
         self.interrupt(list(self._held), Reason.STOPPING)
         await self._all_done(DATABASE_S, asyncio.Event())

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -201,3 +202,22 @@ async def until(condition, *, within_s: float = 20.0) -> None:
     while not await condition():
         assert time.monotonic() < give_up_at, "it did not come true in time"
         await asyncio.sleep(0.02)
+
+
+class Unheard:
+    """A store that says nothing of a commit until it may."""
+
+    def __init__(self, store) -> None:
+        self._store = store
+        self.committed = asyncio.Event()
+        self.heard = asyncio.Event()
+
+    def read(self):
+        return self._store.read()
+
+    @asynccontextmanager
+    async def write(self):
+        async with self._store.write() as tx:
+            yield tx
+        self.committed.set()
+        await self.heard.wait()

@@ -11,7 +11,7 @@ from shared.errors import ObjectsUnavailable
 from shared.objects.folder import FolderObjects
 from shared.store.batches import get_batch
 from tests.contract.batches.rig import Rig, good, names
-from tests.edge.workers.makers import until
+from tests.edge.workers.makers import Unheard, until
 from workers.batches import Batches
 
 pytestmark = pytest.mark.anyio
@@ -78,6 +78,28 @@ async def test_a_batch_is_given_back_at_once_when_its_worker_stops(store, tmp_pa
     assert ("validating", None, 1) == (row.status, row.lease_owner, row.lease_token)
     rig.desk = msgspec.structs.replace(rig.desk, objects=FolderObjects(tmp_path))
     assert 1 == await rig.look()
+
+
+async def test_a_batch_that_is_being_claimed_while_its_worker_stops_is_given_back(store, tmp_path):
+    rig = Rig(store, Hanging(tmp_path), SystemClock())
+    batch = await rig.submit(good(2))
+    unheard = Unheard(store)
+    rig.desk = msgspec.structs.replace(rig.desk, store=unheard)
+    stopping = make_batches(rig)
+    running = asyncio.create_task(stopping.run())
+    await unheard.committed.wait()
+    draining = asyncio.create_task(stopping.drain())
+    await asyncio.sleep(0.1)
+    unheard.heard.set()
+
+    await draining
+    running.cancel()  # as the process does then
+    await asyncio.wait([running])
+
+    async with store.read() as tx:
+        row = await get_batch(tx, "acme", batch.id)
+    assert row is not None
+    assert ("validating", None, 1) == (row.status, row.lease_owner, row.lease_token)
 
 
 async def test_an_object_store_that_is_away_costs_a_batch_only_time(store, tmp_path: Path):

@@ -33,6 +33,7 @@ from shared.webhooks.egress import networks
 from shared.webhooks.emit import emit
 from shared.webhooks.event import job_event
 from shared.webhooks.signature import new_secret
+from tests.edge.workers.makers import Unheard
 from tests.edge.workers.receiver import Response, respond
 from workers.deliveries import Courier
 
@@ -217,6 +218,24 @@ async def test_the_courier_delivers_what_is_due_and_drains(office, receiver):
     await courier.drain(5.0)
 
     assert 41 == len({call.path for call in receiver.received})
+    assert [] == await claimed(office)
+
+
+async def test_what_is_being_claimed_while_the_courier_stops_is_delivered(office, receiver):
+    await emitted(office, receiver.url())
+    unheard = Unheard(office.store)
+    courier = Courier(msgspec.structs.replace(office, store=unheard), poll_s=0.05)
+    running = asyncio.create_task(courier.run())
+    await unheard.committed.wait()
+    draining = asyncio.create_task(courier.drain(5.0))
+    await asyncio.sleep(0.1)
+    unheard.heard.set()
+
+    await draining
+    running.cancel()  # as the process does then
+    await asyncio.wait([running])
+
+    assert 1 == len(receiver.received)
     assert [] == await claimed(office)
 
 

@@ -1,7 +1,6 @@
 """Slots, heartbeats and draining, with real tasks on a real database."""
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -14,6 +13,7 @@ from shared.telemetry.context import current_ids
 from tests.edge.workers.makers import (
     FAST,
     Script,
+    Unheard,
     claimed_one,
     make_desk,
     outcomes,
@@ -301,25 +301,6 @@ async def test_draining_gives_back_what_is_being_claimed(desk):
     await asyncio.wait([running])
 
     assert job.id == (await claimed_one(desk, owner="w2")).id
-
-
-class Unheard:
-    """A store that says nothing of a commit until it may."""
-
-    def __init__(self, store) -> None:
-        self._store = store
-        self.committed = asyncio.Event()
-        self.heard = asyncio.Event()
-
-    def read(self):
-        return self._store.read()
-
-    @asynccontextmanager
-    async def write(self):
-        async with self._store.write() as tx:
-            yield tx
-        self.committed.set()
-        await self.heard.wait()
 
 
 async def test_a_second_signal_ends_the_wait(desk):
