@@ -49,7 +49,8 @@ class Names:
     """Names answers; one per config."""
 
     def __init__(self, rules: CacheConfig, catalog: Catalog) -> None:
-        self._rules = rules
+        self._all = rules.requests == "all"
+        self._across_tenants = rules.across_tenants
         self._catalog = catalog
         self._marks: dict[str, str] = {}
 
@@ -58,48 +59,47 @@ class Names:
     ) -> Address | None:
         """Return where the answer is kept, None for a call that is none of the cache's business."""
         meaningless = _MEANINGLESS.get(request.endpoint)
-        if meaningless is None or control.no_store or not self._is_wanted(request, control):
+        if meaningless is None or control.no_store:
+            return None
+        # The config, or the caller by naming an age, may want more than is settled.
+        opted = self._all or bool(control.max_age_s)
+        if not (opted or _is_settled(request)):
             return None
         if request.stream and request.endpoint not in STREAMED:
             return None
         fields = fields_of(request.raw)
         if fields is None or _has_effects(request.endpoint, fields):
             return None
-        if not self._is_opted(control) and _looks_outside(fields):
+        if not opted and _looks_outside(fields):
             return None
-        tenant = "" if self._rules.across_tenants else principal.tenant_id
+        tenant = "" if self._across_tenants else principal.tenant_id
         digest = digest_of(
             fields,
             endpoint=f"{tenant}{request.endpoint}",
-            mark=self._mark(route),
+            mark=self._marks.get(route.model) or self._mark(route),
             headers=request.headers,
             without=meaningless,
         )
         return Address(tenant=tenant, model=route.model, digest=digest)
 
-    def _is_wanted(self, request: InferenceRequest, control: CacheControl) -> bool:
-        head = request.head
-        settled = request.endpoint in SETTLED or head.temperature == 0 or head.seed is not None
-        return settled or self._is_opted(control)
-
-    def _is_opted(self, control: CacheControl) -> bool:
-        """Return whether the config, or the caller by naming an age, wants more than is settled."""
-        return self._rules.requests == "all" or bool(control.max_age_s)
-
     def _mark(self, route: Route) -> str:
         """Return what stands for the targets of a route: an answer of others is another."""
-        mark = self._marks.get(route.model)
-        if mark is None:
-            if len(self._marks) >= MOST_MARKS:
-                self._marks.clear()
-            providers = [
-                self._catalog.providers[group[0].target.provider].config for group in route.choices
-            ]
-            where = [(one.kind, one.base_url, one.params) for one in providers]
-            what = [[choice.target for choice in group] for group in route.choices]
-            said = msgspec.json.encode((route.model, where, what), order="deterministic")
-            mark = self._marks[route.model] = blake2b(said, digest_size=16).hexdigest()
+        if len(self._marks) >= MOST_MARKS:
+            self._marks.clear()
+        providers = [
+            self._catalog.providers[group[0].target.provider].config for group in route.choices
+        ]
+        where = [(one.kind, one.base_url, one.params) for one in providers]
+        what = [[choice.target for choice in group] for group in route.choices]
+        said = msgspec.json.encode((route.model, where, what), order="deterministic")
+        mark = self._marks[route.model] = blake2b(said, digest_size=16).hexdigest()
         return mark
+
+
+def _is_settled(request: InferenceRequest) -> bool:
+    """Return whether the answer hardly changes from one time to the next."""
+    head = request.head
+    return request.endpoint in SETTLED or head.temperature == 0 or head.seed is not None
 
 
 def _has_effects(endpoint: str, fields: Fields) -> bool:

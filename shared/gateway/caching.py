@@ -79,27 +79,42 @@ class CachingGateway(Gateway):
         books: Books,
         holds: Holds,
         context: CallContext,
+        route: Route | None = None,
     ) -> Answer:
         if context.cache is None:
             return await super().complete(
-                principal, request, deadline=deadline, books=books, holds=holds, context=context
+                principal,
+                request,
+                deadline=deadline,
+                books=books,
+                holds=holds,
+                context=context,
+                route=route,
             )
-        call = self._call(principal, request, context.cache, context)
+        call = self._call(principal, request, context.cache, context, route)
         turn = await self._turn(call, deadline, _answer_of)
         if turn.given is not None:
             return turn.given
-        deadline = turn.until or deadline
-        if turn.led is None:
+        led = turn.led
+        if led is None:
             observe_cache(BYPASS.result)
+        try:
             answer = await super().complete(
-                principal, request, deadline=deadline, books=books, holds=holds, context=context
+                principal,
+                request,
+                deadline=turn.until or deadline,
+                books=books,
+                holds=holds,
+                context=context,
+                route=call.route,
             )
+        except BaseException as failure:
+            if led is not None:
+                led.failed(failure)
+            raise
+        if led is None:
             return _telling(answer, BYPASS)
-        with turn.led:
-            answer = await super().complete(
-                principal, request, deadline=deadline, books=books, holds=holds, context=context
-            )
-        turn.led.answered(_entry_of(answer), answer.given_by)
+        led.answered(_entry_of(answer), answer.given_by)
         return _telling(answer, self._missed(context.cache))
 
     @override
@@ -112,32 +127,47 @@ class CachingGateway(Gateway):
         books: Books,
         holds: Holds,
         context: CallContext,
+        route: Route | None = None,
     ) -> ServedStream:
         if context.cache is None:
             return await super().stream(
-                principal, request, deadline=deadline, books=books, holds=holds, context=context
+                principal,
+                request,
+                deadline=deadline,
+                books=books,
+                holds=holds,
+                context=context,
+                route=route,
             )
-        call = self._call(principal, request, context.cache, context)
+        call = self._call(principal, request, context.cache, context, route)
         turn = await self._turn(call, deadline, partial(_stream_of, request))
         if turn.given is not None:
             return turn.given
-        deadline = turn.until or deadline
-        if turn.led is None:
+        led = turn.led
+        if led is None:
             observe_cache(BYPASS.result)
+        noted = NotedBooks(books)
+        try:
             stream = await super().stream(
-                principal, request, deadline=deadline, books=books, holds=holds, context=context
+                principal,
+                request,
+                deadline=turn.until or deadline,
+                books=books if led is None else noted,
+                holds=holds,
+                context=context,
+                route=call.route,
             )
+        except BaseException as failure:
+            if led is not None:
+                led.failed(failure)
+            raise
+        if led is None:
             stream.cache = BYPASS
             return stream
-        noted = NotedBooks(books)
-        with turn.led:
-            stream = await super().stream(
-                principal, request, deadline=deadline, books=noted, holds=holds, context=context
-            )
         told = self._missed(context.cache)
         most_bytes = self.shelf.rules.max_entry_kb * 1024 * STREAM_RATIO
         recording = Recording(request, most_bytes=most_bytes)
-        return RecordedStream(stream, told, turn.led, recording, noted)
+        return RecordedStream(stream, told, led, recording, noted)
 
     async def forget(self, *, tenant: str | None, model: str | None) -> int:
         """Forget the answers of a tenant, of a model, of both, or all; return how many were found.
@@ -181,8 +211,11 @@ class CachingGateway(Gateway):
                 waited_s = self.kit.clock.monotonic() - began_s
                 return self._shared(call, lead, waited_s, until, give)
         led = Led(self.shelf, call.route, call.address, lead)
-        with led:
+        try:
             looked = await self.shelf.cache.look(call.address)
+        except BaseException as failure:
+            led.failed(failure)
+            raise
         if looked is None:  # it is away
             led.found(None)
             return Turn(until=until)
@@ -249,8 +282,9 @@ class CachingGateway(Gateway):
         request: InferenceRequest,
         control: CacheControl,
         context: CallContext,
+        route: Route | None,
     ) -> "_Call":
-        route = self._route(principal, request.head.model)
+        route = route or self._route(principal, request.head.model)
         return _Call(
             tenant_id=principal.tenant_id,
             route=route,

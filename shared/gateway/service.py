@@ -60,8 +60,9 @@ class Gateway:
         books: Books,
         holds: Holds,
         context: CallContext,
+        route: Route | None = None,
     ) -> Answer:
-        """Return a whole answer in the served dialect.
+        """Return a whole answer in the served dialect. `route`: where it is known already.
 
         Raises:
             ModelNotFound: no route of that name for this key.
@@ -71,7 +72,8 @@ class Gateway:
             StoreUnavailable: no money could be held, or the books could not be opened; nothing
                 was called.
         """
-        plan, deadline = self._plan(principal, request, deadline, context)
+        route = route or self._route(principal, request.head.model)
+        plan, deadline = self._plan(route, request, deadline, context)
         ticket = await self._admit(principal, plan, request, holds, deadline, context)
         plan = ticket.narrowed(plan)
         runner = Runner(self.kit, principal, request, books, context, ticket)
@@ -117,12 +119,14 @@ class Gateway:
         books: Books,
         holds: Holds,
         context: CallContext,
+        route: Route | None = None,
     ) -> ServedStream:
         """Return a stream whose first content has arrived. The caller must close it.
 
         Raises what `complete` raises.
         """
-        plan, deadline = self._plan(principal, request, deadline, context)
+        route = route or self._route(principal, request.head.model)
+        plan, deadline = self._plan(route, request, deadline, context)
         ticket = await self._admit(principal, plan, request, holds, deadline, context)
         plan = ticket.narrowed(plan)
         runner = Runner(self.kit, principal, request, books, context, ticket)
@@ -234,12 +238,11 @@ class Gateway:
 
     def _plan(
         self,
-        principal: Principal,
+        route: Route,
         request: InferenceRequest,
         deadline: Deadline,
         context: CallContext,
     ) -> tuple[Plan, Deadline]:
-        route = self._route(principal, request.head.model)
         plan = self._planner.plan(self.kit.catalog, self.kit.health, route, request, context)
         if context.position is not None:
             plan = resumed(plan, context.position, self.kit.health)
