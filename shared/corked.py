@@ -29,7 +29,7 @@ class Corked(asyncio.Transport):
         self._transport = transport
         self._loop = loop
         self._cork = _cork_of(loop)
-        self._held: Piece = b""
+        self._held = b""
 
     @override
     def write(self, data: Piece) -> None:
@@ -40,7 +40,7 @@ class Corked(asyncio.Transport):
         elif len(data) > MOST_HELD_BYTES:
             self._transport.write(data)
         else:
-            self._held = data
+            self._held = bytes(data)  # its owner may write into it again
             self._cork.hold(self, self._loop)
 
     @override

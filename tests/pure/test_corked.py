@@ -44,6 +44,16 @@ def test_what_a_turn_writes_leaves_at_its_end():
         assert [b"hello", b"hello"] == [wire.written for wire in wires]
 
 
+def test_what_its_owner_does_with_it_afterwards_changes_nothing():
+    with Turning() as turning:
+        data = bytearray(b"hello")
+        turning.corked(wire := PipeTransport()).write(data)
+        data[:] = b"other"
+        turning.turn()
+
+        assert b"hello" == wire.written
+
+
 def test_each_turn_has_its_own_end():
     with Turning() as turning:
         corked = turning.corked(wire := PipeTransport())
