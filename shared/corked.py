@@ -89,32 +89,12 @@ class Corked(asyncio.Transport):
         return self._transport.get_extra_info(name, default)
 
     @override
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        return self._transport.get_write_buffer_limits()
-
-    @override
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self._transport.set_write_buffer_limits(high, low)
-
-    @override
-    def is_reading(self) -> bool:
-        return self._transport.is_reading()
-
-    @override
     def pause_reading(self) -> None:
         self._transport.pause_reading()
 
     @override
     def resume_reading(self) -> None:
         self._transport.resume_reading()
-
-    @override
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._transport.set_protocol(protocol)
-
-    @override
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        return self._transport.get_protocol()
 
 
 class _Cork:

@@ -1,6 +1,7 @@
 """A gateway that gives answers again which it has given before."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -32,6 +33,9 @@ OK = 200
 STREAM_RATIO = 64
 """A stream takes some fifty times the bytes of its whole answer: of one that takes more than this
 times what may be kept, the rest is not even read."""
+
+ALONE = nullcontext()
+"""Nobody waits for such a call."""
 
 Given = TypeVar("Given")
 
@@ -81,24 +85,13 @@ class CachingGateway(Gateway):
         context: CallContext,
         route: Route | None = None,
     ) -> Answer:
-        if context.cache is None:
-            return await super().complete(
-                principal,
-                request,
-                deadline=deadline,
-                books=books,
-                holds=holds,
-                context=context,
-                route=route,
-            )
-        call = self._call(principal, request, context.cache, context, route)
+        call = self._call(principal, request, context, route)
         turn = await self._turn(call, deadline, _answer_of)
         if turn.given is not None:
             return turn.given
-        led = turn.led
-        if led is None:
+        if call is not None and turn.led is None:
             observe_cache(BYPASS.result)
-        try:
+        with turn.led or ALONE:
             answer = await super().complete(
                 principal,
                 request,
@@ -106,16 +99,14 @@ class CachingGateway(Gateway):
                 books=books,
                 holds=holds,
                 context=context,
-                route=call.route,
+                route=call.route if call else route,
             )
-        except BaseException as failure:
-            if led is not None:
-                led.failed(failure)
-            raise
-        if led is None:
+        if call is None:
+            return answer
+        if turn.led is None:
             return _telling(answer, BYPASS)
-        led.answered(_entry_of(answer), answer.given_by)
-        return _telling(answer, self._missed(context.cache))
+        turn.led.answered(_entry_of(answer), answer.given_by)
+        return _telling(answer, _missed(call.control))
 
     @override
     async def stream(
@@ -129,45 +120,31 @@ class CachingGateway(Gateway):
         context: CallContext,
         route: Route | None = None,
     ) -> ServedStream:
-        if context.cache is None:
-            return await super().stream(
-                principal,
-                request,
-                deadline=deadline,
-                books=books,
-                holds=holds,
-                context=context,
-                route=route,
-            )
-        call = self._call(principal, request, context.cache, context, route)
+        call = self._call(principal, request, context, route)
         turn = await self._turn(call, deadline, partial(_stream_of, request))
         if turn.given is not None:
             return turn.given
-        led = turn.led
-        if led is None:
+        if call is not None and turn.led is None:
             observe_cache(BYPASS.result)
         noted = NotedBooks(books)
-        try:
+        with turn.led or ALONE:
             stream = await super().stream(
                 principal,
                 request,
                 deadline=turn.until or deadline,
-                books=books if led is None else noted,
+                books=books if turn.led is None else noted,
                 holds=holds,
                 context=context,
-                route=call.route,
+                route=call.route if call else route,
             )
-        except BaseException as failure:
-            if led is not None:
-                led.failed(failure)
-            raise
-        if led is None:
+        if call is None:
+            return stream
+        if turn.led is None:
             stream.cache = BYPASS
             return stream
-        told = self._missed(context.cache)
         most_bytes = self.shelf.rules.max_entry_kb * 1024 * STREAM_RATIO
         recording = Recording(request, most_bytes=most_bytes)
-        return RecordedStream(stream, told, led, recording, noted)
+        return RecordedStream(stream, _missed(call.control), turn.led, recording, noted)
 
     async def forget(self, *, tenant: str | None, model: str | None) -> int:
         """Forget the answers of a tenant, of a model, of both, or all; return how many were found.
@@ -185,7 +162,7 @@ class CachingGateway(Gateway):
 
     async def _turn(
         self,
-        call: "_Call",
+        call: "_Call | None",
         deadline: Deadline,
         give: Callable[[Entry, CacheTold], Given | None],
     ) -> Turn[Given]:
@@ -197,7 +174,7 @@ class CachingGateway(Gateway):
             ChainFailed: what the same question, asked at the same time, has come to.
             DeadlineExceeded: the caller's own time ran out while another was asking.
         """
-        if call.address is None:
+        if call is None or call.address is None:
             return Turn()
         until = None
         flights = self.shelf.flights
@@ -211,11 +188,8 @@ class CachingGateway(Gateway):
                 waited_s = self.kit.clock.monotonic() - began_s
                 return self._shared(call, lead, waited_s, until, give)
         led = Led(self.shelf, call.route, call.address, lead)
-        try:
+        with led:
             looked = await self.shelf.cache.look(call.address)
-        except BaseException as failure:
-            led.failed(failure)
-            raise
         if looked is None:  # it is away
             led.found(None)
             return Turn(until=until)
@@ -280,10 +254,13 @@ class CachingGateway(Gateway):
         self,
         principal: Principal,
         request: InferenceRequest,
-        control: CacheControl,
         context: CallContext,
         route: Route | None,
-    ) -> "_Call":
+    ) -> "_Call | None":
+        """Return what the cache has to know, None for a call that has none."""
+        control = context.cache
+        if control is None:
+            return None
         route = route or self._route(principal, request.head.model)
         return _Call(
             tenant_id=principal.tenant_id,
@@ -298,15 +275,17 @@ class CachingGateway(Gateway):
         total = Deadline.after(call.route.timeouts.total_s, self.kit.clock)
         return total if total.at_s < deadline.at_s else deadline
 
-    def _missed(self, control: CacheControl) -> CacheTold:
-        told = BYPASS if control.no_cache else MISS
-        observe_cache(told.result)
-        return told
-
 
 def _is_wanted(control: CacheControl, age_s: float) -> bool:
     """Return whether the caller takes an answer of that age."""
     return not control.no_cache and (control.max_age_s is None or age_s <= control.max_age_s)
+
+
+def _missed(control: CacheControl) -> CacheTold:
+    """Return what is told of an answer that was asked for, counted."""
+    told = BYPASS if control.no_cache else MISS
+    observe_cache(told.result)
+    return told
 
 
 def _telling(answer: Answer, told: CacheTold) -> Answer:

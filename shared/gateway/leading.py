@@ -1,6 +1,7 @@
 """A call that is made for the cache, and for all that wait for the same answer."""
 
 from collections.abc import Coroutine
+from types import TracebackType
 from typing import Any
 
 from shared.cache.entry import Address, Entry, Mark
@@ -47,7 +48,11 @@ class NotedBooks:
 
 
 class Led:
-    """A call that is made for the cache, and for all that wait for the same answer."""
+    """A call that is made for the cache, and for all that wait for the same answer.
+
+    As a context it tells those that wait of a failure: one that ends the call ends theirs, after
+    any other one of them has the lead.
+    """
 
     __slots__ = ("_address", "_lead", "_route", "_shelf", "mark")
 
@@ -58,8 +63,17 @@ class Led:
         self._address = address
         self._lead = lead
 
-    def failed(self, failure: BaseException) -> None:
-        """Tell those that wait: what ends the chain ends theirs; else one of them has the lead."""
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        failure: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        if failure is None:
+            return
         if isinstance(failure, ChainFailed):
             self._lead.land(error=failure)
         else:
