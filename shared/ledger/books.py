@@ -105,3 +105,14 @@ def lost(opening: Opening, ended_at: datetime) -> Charge:
         code="worker_lost" if opening.job_id else "internal_error",
         ended_at=ended_at,
     )
+
+
+def unasked(opening: Opening) -> Charge:
+    """Return the charge of an attempt whose caller left before its provider was called."""
+    return Charge(
+        opening=opening,
+        outcome=Outcome.CANCELLED,
+        usage=Usage(),
+        cost_nanousd=0,
+        ended_at=opening.started_at,
+    )

@@ -7,9 +7,9 @@ import msgspec
 
 from shared.clock import Clock
 from shared.errors import StoreUnavailable
-from shared.ledger.books import Charge, Opening, lost
+from shared.ledger.books import Charge, Opening, lost, unasked
 from shared.ledger.settle import Follower, Standings, write_charges
-from shared.ledger.spool import Spool, orphans
+from shared.ledger.spool import Spool, line_of, orphans
 from shared.ledger.watch import BudgetWatch
 from shared.store.budgets import settle
 from shared.store.engine import Store
@@ -39,34 +39,70 @@ REFUSED = "refused.jsonl"
 """Beside the spools: charges that the database refused for what they are."""
 
 
+_Waiting = tuple[Opening, bytes, asyncio.Future[StoreUnavailable | None]]
+"""An opening, its record, and what hears that it is on file, or why not."""
+
+
 class SpoolBooks:
-    """The API's books: appends to the spool, never waits for SQL."""
+    """The API's books: appends to the spool, never waits for SQL.
+
+    A write that follows other work takes some 20 µs of processor time, ten times what it takes
+    after another. So once calls are opened several in a turn of the event loop, they wait for its
+    end and share one; a call that comes alone does not wait.
+    """
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
+        self._waiting: list[_Waiting] = []
+        self._opened = 0
+        self._many = False
         self._due = False
 
     async def open(self, opening: Opening) -> None:
-        """Record that the provider is about to be called.
+        """Record that the provider is about to be called; returns when it is on file.
 
         Raises:
             StoreUnavailable: the disk refused.
         """
-        self._spool.append_opening(opening)
+        self._end_turn()
+        self._opened += 1
+        if self._opened == 1 and not self._many:
+            self._spool.append_opening(opening)
+            return
+        line = line_of(opening)
+        written = asyncio.get_running_loop().create_future()
+        self._waiting.append((opening, line, written))
+        try:
+            refused = await written
+        except asyncio.CancelledError:
+            if not written.cancelled() and written.result() is None:
+                self.close(unasked(opening))
+            raise
+        if refused is not None:
+            raise StoreUnavailable(refused.message) from refused
 
     def close(self, charge: Charge) -> None:
         """Record how the attempt ended, when the event loop turns; kept while the disk refuses."""
         self._spool.add_charge(charge)
+        self._end_turn()
+
+    def _end_turn(self) -> None:
         if not self._due:
             self._due = True
             asyncio.get_running_loop().call_soon(self._write)
 
     def _write(self) -> None:
-        self._due = False
+        waiting = [one for one in self._waiting if not one[2].cancelled()]
+        self._waiting, self._due = [], False
+        self._many, self._opened = self._opened > 1, 0
+        refused: StoreUnavailable | None = None
         try:
-            self._spool.write_waiting()
+            self._spool.write([(opening, line) for opening, line, _ in waiting])
         except StoreUnavailable as error:
             log.error("spool.refused", why=str(error))  # noqa: TRY400 (no bug: the disk is full)
+            refused = error
+        for _, _, written in waiting:
+            written.set_result(refused)
 
 
 class Keeper:

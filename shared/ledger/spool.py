@@ -3,8 +3,8 @@
 One record a line: `O` and the opening's JSON before a provider is called, `C` and the charge's
 after it. A plain write() reaches the page cache, so the record survives kill -9 of the process;
 the flusher fsyncs each group before it goes to SQL. A torn last line (power loss) is no record.
-An opening is written before its call goes out; the charges of one turn of the event loop share a
-write, at its end or with the next opening.
+An opening is written before its call goes out; what one turn of the event loop has to record
+shares a write.
 """
 
 import fcntl
@@ -64,13 +64,22 @@ class Spool:
         return self.flushed_bytes >= self._recent_from
 
     def append_opening(self, opening: Opening) -> None:
-        """Record that a call is about to be made, and what waits before it, in one write.
+        """Record that a call is about to be made; see `write`."""
+        self.write(((opening, line_of(opening)),))
+
+    def write(self, openings: Sequence[tuple[Opening, bytes]]) -> None:
+        """Record that calls are about to be made, and the charges that wait before, in one write.
+
+        Each opening comes with its `line_of`.
 
         Raises:
-            StoreUnavailable: the disk refused (full, gone); the call must not be made.
+            StoreUnavailable: the disk refused (full, gone); no call of them must be made, and the
+                charges go on waiting.
         """
-        self._write(b"O%b\n" % _encoder.encode(opening))
-        self._open[opening.attempt_id] = opening
+        if openings or self._waiting:
+            self._write(b"".join([line for _, line in openings]))
+            for opening, _ in openings:
+                self._open[opening.attempt_id] = opening
 
     def add_charge(self, charge: Charge) -> None:
         """Take how an attempt ended, for the next write."""
@@ -82,18 +91,17 @@ class Spool:
         Raises:
             StoreUnavailable: the disk refuses; they go on waiting.
         """
-        if self._waiting:
-            self._write(b"")
+        self.write(())
 
-    def _write(self, opening: bytes) -> None:
-        """Write what waits and then the line of an opening, all or nothing."""
+    def _write(self, openings: bytes) -> None:
+        """Write what waits and then the lines of openings, all or nothing."""
         waiting = self._waiting
         if not waiting:
-            self._append(opening)
+            self._append(openings)
             return
         lines = [b"C%b\n" % _encoder.encode(charge) for charge in waiting]
         end = self._size
-        self._append(b"".join((*lines, opening)))
+        self._append(b"".join((*lines, openings)))
         self._waiting = []
         for charge, line in zip(waiting, lines, strict=True):
             end += len(line)
@@ -160,7 +168,7 @@ class Spool:
         self.path, self._file = self._created()
         self._size = self.flushed_bytes = self._recent_from = 0
         self._recent.clear()
-        self._append(b"".join([b"O%b\n" % _encoder.encode(opening) for opening in still_open]))
+        self._append(b"".join(map(line_of, still_open)))
         self.flushed_bytes = self._size
         old_path.unlink(missing_ok=True)
         os.close(old_file)
@@ -193,6 +201,11 @@ class Spool:
             except (BlockingIOError, FileNotFoundError):
                 pass
             os.close(file)
+
+
+def line_of(opening: Opening) -> bytes:
+    """Return an opening's record."""
+    return b"O%b\n" % _encoder.encode(opening)
 
 
 def records(data: bytes) -> Iterator[Opening | Charge]:

@@ -1,5 +1,6 @@
 """The spool: what is written survives, what is torn is no record, what is orphaned is replayed."""
 
+import asyncio
 import os
 import resource
 from datetime import UTC, datetime
@@ -184,6 +185,106 @@ async def test_a_full_disk_refuses_calls_and_loses_no_charge(folder: Path) -> No
     await books.open(make_opening(2))
     kinds = [type(record) for record in records(spool.path.read_bytes())]
     assert [Opening, Charge, Opening] == kinds
+    spool.close()
+
+
+async def opened_together(books: SpoolBooks, *numbers: int) -> list[asyncio.Task[None]]:
+    """Calls that open in one turn, as far as they come in it; the turn before was as busy."""
+    first = [asyncio.create_task(books.open(make_opening(number))) for number in (91, 92)]
+    await asyncio.gather(*first)
+    tasks = [asyncio.create_task(books.open(make_opening(number))) for number in numbers]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def kept(spool: Spool) -> list[tuple[type, str]]:
+    """What is on file beside what stands there to make the turn busy."""
+    found = [
+        (Opening, record.attempt_id)
+        if isinstance(record, Opening)
+        else (Charge, record.opening.attempt_id)
+        for record in records(spool.path.read_bytes())
+    ]
+    return [(kind, name) for kind, name in found if name not in {"att_91", "att_92"}]
+
+
+async def test_a_call_that_comes_alone_does_not_wait(folder: Path) -> None:
+    """It is on file before the event loop turns."""
+    spool = Spool(folder, "api-1")
+    books = SpoolBooks(spool)
+    for number in (1, 2, 3):
+        step = books.open(make_opening(number))
+        with pytest.raises(StopIteration):
+            step.send(None)
+        await asyncio.sleep(0)
+
+    assert ["att_1", "att_2", "att_3"] == [name for _, name in kept(spool)]
+    spool.close()
+
+
+async def test_calls_that_open_together_share_a_write(folder: Path) -> None:
+    """None of them goes on before all are on file, with the charges before them."""
+    spool = Spool(folder, "api-1")
+    books = SpoolBooks(spool)
+    tasks = await opened_together(books, 1, 2, 3)
+    books.close(make_charge(91))
+
+    assert [] == kept(spool)
+    assert not any(task.done() for task in tasks)
+    await asyncio.gather(*tasks)
+    assert [(Opening, f"att_{number}") for number in (1, 2, 3)] == kept(spool)
+    assert b"C" in {line[:1] for line in spool.path.read_bytes().splitlines()[:3]}
+    spool.close()
+
+
+async def test_a_full_disk_refuses_all_that_open_together(folder: Path) -> None:
+    """Each hears of it, the charge of the same turn is kept, and the next are written."""
+    spool = Spool(folder, "api-1")
+    books = SpoolBooks(spool)
+    tasks = await opened_together(books, 1, 2)
+    books.close(make_charge(91))
+    room = spool._file
+    spool._file = os.open("/dev/full", os.O_WRONLY)
+
+    told = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [StoreUnavailable, StoreUnavailable] == [type(error) for error in told]
+    os.close(spool._file)
+    spool._file = room
+    await asyncio.gather(*(books.open(make_opening(number)) for number in (3, 4)))
+    assert [(Opening, "att_3"), (Opening, "att_4")] == kept(spool)
+    assert 1 == sum(isinstance(one, Charge) for one in records(spool.path.read_bytes()))
+    spool.close()
+
+
+async def test_a_caller_who_leaves_before_the_write_leaves_no_record(folder: Path) -> None:
+    spool = Spool(folder, "api-1")
+    tasks = await opened_together(SpoolBooks(spool), 1, 2)
+
+    tasks[0].cancel()
+    told = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [asyncio.CancelledError, type(None)] == [type(one) for one in told]
+    assert [(Opening, "att_2")] == kept(spool)
+    spool.close()
+
+
+async def test_a_caller_who_leaves_after_the_write_has_cost_nothing(
+    folder: Path, store: Store
+) -> None:
+    """Its call is never made, so what stands open of it is closed, and no crash makes it `lost`."""
+    spool = Spool(folder, "api-1")
+    books = SpoolBooks(spool)
+    tasks = await opened_together(books, 1, 2)
+    asyncio.get_running_loop().call_soon(tasks[0].cancel)  # after the turn's end, before it hears
+
+    told = await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)
+
+    assert [asyncio.CancelledError, type(None)] == [type(one) for one in told]
+    assert [(Opening, "att_1"), (Opening, "att_2"), (Charge, "att_1")] == kept(spool)
+    assert 1 == await Keeper(spool, store, FakeClock()).flush()
+    assert (1, 0) == await spent(store)
     spool.close()
 
 
