@@ -49,28 +49,17 @@ async def read_body(
     announced = headers.get(b"content-length", b"0")
     if announced.isdigit() and int(announced) > limit_bytes:
         raise _too_large(limit_bytes)
-    if connection is not None and connection.received:
-        message = _checked(await receive())  # a timer costs more than all the rest here
-    else:
-        message = await _first(receive, clock)
-    body = message["body"]
-    if message["more_body"]:
-        body = await _rest(receive, body, limit_bytes, clock)
+    body = None if connection is None else connection.take_whole()
+    if body is None:
+        body = await _arriving(receive, limit_bytes, clock)
     if len(body) > limit_bytes:
         raise _too_large(limit_bytes)
     return body
 
 
-async def _first(receive: Receive, clock: Clock) -> HTTPRequestEvent:
-    try:
-        async with clock.timeout(BODY_S):
-            return _checked(await receive())
-    except TimeoutError as error:
-        raise InvalidRequest(f"The body did not arrive within {BODY_S:g} s.") from error
-
-
-async def _rest(receive: Receive, first: bytes, limit_bytes: int, clock: Clock) -> bytes:
-    pieces, size, more = [first], len(first), True
+async def _arriving(receive: Receive, limit_bytes: int, clock: Clock) -> bytes:
+    pieces: list[bytes] = []
+    size, more = 0, True
     try:
         async with clock.timeout(BODY_S):
             while more:

@@ -29,9 +29,11 @@ class Connection(Protocol):
     def take_time(self) -> None:
         """Leave it to whoever reads the body how long it may take."""
 
-    @property
-    def received(self) -> bool:
-        """Whether the request has arrived whole."""
+    def take_whole(self) -> bytes | None:
+        """Return what nobody has taken of the body once that has arrived whole, else None.
+
+        What has not is waited for as ASGI has it.
+        """
 
 
 def connection_of(scope: Scope) -> Connection | None:

@@ -56,10 +56,16 @@ class Cycle(RequestResponseCycle):
 
     # What `api.connection.Connection` promises
 
-    @property
-    def received(self) -> bool:
-        """Whether the request has arrived whole."""
-        return not self.more_body
+    def take_whole(self) -> bytes | None:
+        """Return what nobody has taken of the body once that has arrived whole, else None."""
+        waits = self.more_body or not self.message_event.is_set() or self.waiting_for_100_continue
+        if waits or self.disconnected or self.response_complete:
+            return None
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        self.message_event.clear()
+        body, self.body = self.body, bytearray()
+        return bytes(body)
 
     def take_time(self) -> None:
         """Leave it to whoever reads the body how long it may take."""

@@ -13,35 +13,28 @@ IdMaker = Callable[[str], str]
 """`make("job")` returns a new id such as `job_0199...`."""
 
 
-def id_of(prefix: str, at_ms: int, chance: bytes) -> str:
-    """Return the id for that millisecond and those 10 random bytes."""
-    return f"{prefix}_{at_ms:012x}{chance.hex()}"
+CHANCE_BYTES = 10
+_AT_ONCE = 256
 
 
 def new_id(prefix: str) -> str:
     """Return a fresh id; the one place that mixes in the clock and the system's randomness."""
-    return id_of(prefix, wall_ms(), _chance.take())
-
-
-CHANCE_BYTES = 10
-_AT_ONCE = 256
+    return f"{prefix}_{wall_ms():012x}{_chance.take()}"
 
 
 class _Chance:
     """The system's randomness, asked for 256 ids at once: each time costs 3 µs. For any thread."""
 
     def __init__(self) -> None:
-        self._pieces: Iterator[bytes] = iter(())
+        self._pieces: Iterator[str] = iter(())
         os.register_at_fork(after_in_child=self.forget)
 
-    def take(self) -> bytes:
-        """Return bytes that nobody else gets."""
+    def take(self) -> str:
+        """Return hex digits that nobody else gets."""
         piece = next(self._pieces, None)
         if piece is None:
-            many = os.urandom(CHANCE_BYTES * _AT_ONCE)
-            pieces = iter(
-                [many[at : at + CHANCE_BYTES] for at in range(0, len(many), CHANCE_BYTES)]
-            )
+            many, length = os.urandom(CHANCE_BYTES * _AT_ONCE).hex(), 2 * CHANCE_BYTES
+            pieces = iter([many[at : at + length] for at in range(0, len(many), length)])
             piece = next(pieces)
             self._pieces = pieces
         return piece

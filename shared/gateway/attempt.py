@@ -71,7 +71,8 @@ class Attempt:
         """
         elapsed_s = self._clock.monotonic() - self._started_s
         upstream = error if isinstance(error, UpstreamError) else None
-        code = _code_of(error)
+        code, word = _code_of(error), outcome.value
+        status_code, duration_ms = _status_of(outcome, upstream), round(elapsed_s * 1000)
         if not self._closed:
             self._closed = True
             billed, usage = usage is not None, bounded(usage or Usage())
@@ -83,9 +84,9 @@ class Attempt:
                     usage=usage,
                     cost_nanousd=self.cost_nanousd,
                     code=code,
-                    status_code=_status_of(outcome, upstream),
+                    status_code=status_code,
                     reported_model=reported_model,
-                    duration_ms=round(elapsed_s * 1000),
+                    duration_ms=duration_ms,
                     first_token_ms=None if first_token_s is None else round(first_token_s * 1000),
                     ended_at=self._clock.now(),
                 )
@@ -99,7 +100,7 @@ class Attempt:
                 self._tell_health(
                     outcome, upstream, elapsed_s if first_token_s is None else first_token_s
                 )
-            observe_attempt(self.opening.provider, outcome.value, code, elapsed_s, usage)
+            observe_attempt(self.opening.provider, word, code, elapsed_s, usage)
             observe_cost(self.opening.provider, self.cost_nanousd)
             if billed:
                 self._tell_doubts(usage)
@@ -107,10 +108,10 @@ class Attempt:
             id=self.opening.attempt_id,
             provider=self.opening.provider,
             model=self.opening.model,
-            outcome=outcome.value,
+            outcome=word,
             kind=None if upstream is None else upstream.kind.value,
-            status_code=_status_of(outcome, upstream),
-            duration_ms=round(elapsed_s * 1000),
+            status_code=status_code,
+            duration_ms=duration_ms,
             message=None if error is None else error.message,
         )
 

@@ -1,15 +1,17 @@
 """What each feature adds to a call: gateways that differ by their config only, in turns.
 
-All of them stand side by side on one core, and those that are not asked do nothing there. Single
-figures differ by a fifth from second to second on a machine that has other work, which only ever
-adds; so each round asks all of them, and of many rounds the lower quartile counts. Processes of
-one config differ by a twentieth, by how their memory happens to lie: there are several of each.
+All of them stand side by side on one core, and those that are not asked do nothing there but
+finish the books of their last calls, which they have to pay for: a turn of one lasts until its
+next begins, less what it costs to stand idle for so long. Single figures differ by a fifth from
+second to second on a machine that has other work, which only ever adds; so each round asks all of
+them, and of many short rounds the lower quartile counts. Processes of one config differ by a
+twentieth, by how their memory happens to lie: there are several of each.
 """
 
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import msgspec
@@ -22,10 +24,11 @@ from tests.bench.stack import KEY, gateway
 from tests.services import run_redis
 
 COPIES = 3
-ROUNDS = 6
-LENGTH_S = 0.8
-REST_S = 0.6
-"""After its calls a gateway still writes their books, which they have to pay for."""
+ROUNDS = 16
+LENGTH_S = 0.5
+REST_S = 2.0
+"""By then the books of all calls are written."""
+IDLE_S = 4.0
 MOST_ADDED = 0.25
 """What limits, breakers, retries and the cache may add together to a call without them."""
 MOST_FOR_MONEY = 0.15
@@ -102,40 +105,90 @@ SHARES = (
 )
 
 
+class _Running:
+    """One gateway, with the cost of each of its turns in µs of CPU a call."""
+
+    def __init__(self, name: str, pid: int, port: int) -> None:
+        self.name = name
+        self.costs_us: list[float] = []
+        self._pid = pid
+        self._port = port
+        self._idle_share = 0.0
+        self._began_s = cpu_s(pid)
+        self._ended_at_s = time.monotonic()
+        self._calls = 0
+
+    def turn(self, requests: Iterator[bytes]) -> None:
+        """Take a turn, which ends the one before."""
+        self.end()
+        figures = asyncio.run(
+            load(self._port, requests, connections=64, length_s=LENGTH_S, stream=False)
+        )
+        if figures.errors:
+            raise SystemExit(f"{figures.errors} of {figures.calls} calls failed")
+        self._calls, self._ended_at_s = figures.calls, time.monotonic()
+
+    def end(self) -> None:
+        """Count what the last turn has cost until now."""
+        now_s = cpu_s(self._pid)
+        if self._calls:
+            idle_s = (time.monotonic() - self._ended_at_s) * self._idle_share
+            self.costs_us.append((now_s - self._began_s - idle_s) * 1e6 / self._calls)
+        self._began_s, self._calls = now_s, 0
+
+    def learn_idle(self, length_s: float) -> None:
+        """Take all that was spent since the last turn was counted for idling."""
+        self._idle_share = (cpu_s(self._pid) - self._began_s) / length_s
+
+
 def main(upstream_port: int, core: int) -> int:
     """Measure and print; return 1 when something adds more than it may."""
     features = [feature for share in SHARES for feature in share.features]
-    costs: dict[str, list[float]] = {feature.name: [] for feature in features}
     with ExitStack() as stack:
         redis = stack.enter_context(run_redis())
         running = [
-            (feature.name, *_started(stack, feature.config(upstream_port), redis.url, core))
+            _started(stack, feature, upstream_port, redis.url, core)
             for _ in range(COPIES)
             for feature in features
         ]
         requests = seeded_requests("/v1/chat/completions", KEY)
-        for _, pid, port in running:
-            _cost_us(pid, port, requests)  # a warm-up
+        for one in running:
+            one.turn(requests)  # a warm-up
+        _learn_idle(running)
         for turn in range(ROUNDS):
-            for name, pid, port in running[turn:] + running[:turn]:
-                costs[name].append(_cost_us(pid, port, requests))
+            start = turn % len(running)
+            for one in running[start:] + running[:start]:
+                one.turn(requests)
             print(f"  features: round {turn + 1} of {ROUNDS}", flush=True)
-    low = {name: statistics.quantiles(several, n=4)[0] for name, several in costs.items()}
+        time.sleep(REST_S)
+        for one in running:
+            one.end()
+    low = {
+        feature.name: statistics.quantiles(
+            [cost_us for one in running if one.name == feature.name for cost_us in one.costs_us],
+            n=4,
+        )[0]
+        for feature in features
+    }
     return max([_report(share, low) for share in SHARES])
 
 
-def _started(stack: ExitStack, config: str, redis_url: str, core: int) -> tuple[int, int]:
-    child, port, _ = stack.enter_context(gateway(config, redis_url, core))
-    return child.pid, port
+def _started(
+    stack: ExitStack, feature: Feature, upstream_port: int, redis_url: str, core: int
+) -> _Running:
+    child, port, _ = stack.enter_context(gateway(feature.config(upstream_port), redis_url, core))
+    return _Running(feature.name, child.pid, port)
 
 
-def _cost_us(pid: int, port: int, requests: Iterator[bytes]) -> float:
-    before_s = cpu_s(pid)
-    figures = asyncio.run(load(port, requests, connections=64, length_s=LENGTH_S, stream=False))
-    if figures.errors:
-        raise SystemExit(f"{figures.errors} of {figures.calls} calls failed")
+def _learn_idle(running: Sequence[_Running]) -> None:
+    """Have each learn what it costs to stand idle."""
     time.sleep(REST_S)
-    return (cpu_s(pid) - before_s) * 1e6 / figures.calls
+    for one in running:
+        one.end()
+        one.costs_us.clear()
+    time.sleep(IDLE_S)
+    for one in running:
+        one.learn_idle(IDLE_S)
 
 
 def _report(share: Share, costs: dict[str, float]) -> int:
