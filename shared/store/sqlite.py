@@ -5,13 +5,14 @@ a busy event loop each way back waits for the interpreter's lock, up to 5 ms.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self, TypeVar
 
 import aiosqlite
 from typing_extensions import override
 
 Row = tuple[Any, ...]
+T = TypeVar("T")
 
 
 class Connection(aiosqlite.Connection):
@@ -30,6 +31,11 @@ class Connection(aiosqlite.Connection):
         """Run a statement once for each row of values."""
         ran: Ran = await self._execute(_run_many, self._conn, sql, rows)  # type: ignore[no-untyped-call]
         return ran
+
+    async def work(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do work of several statements there."""
+        done: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        return done
 
 
 class Ran:

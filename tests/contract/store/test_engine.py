@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import threading
+import time
 from datetime import UTC, timedelta
 
 import anyio
@@ -324,3 +326,45 @@ async def test_time_goes_on_within_a_transaction(store_url):
     await opened.close()
 
     assert first + timedelta(seconds=0.02) <= second <= third
+
+
+async def test_work_on_sqlites_thread_that_is_cut_off_is_undone(tmp_path):
+    """It commits nothing, and the next transaction has a connection that works."""
+    url = f"sqlite:///{tmp_path}/work.db"
+    migrate(url)
+    store = await open_store(url)
+    begun = threading.Event()
+
+    def slow(raw):
+        raw.execute("INSERT INTO tenant (id, webhook_secret, created_at) VALUES ('cut', 's', 0)")
+        begun.set()
+        time.sleep(0.2)
+
+    async def work():
+        async with store.write() as tx:
+            await tx.on_thread(slow)
+
+    task = asyncio.create_task(work())
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    async with store.write() as tx:
+        await ensure_tenant(tx, "acme", "s", START)
+    assert ["acme"] == await tenants_of(store)
+    await store.close()
+
+
+async def test_work_on_sqlites_thread_meets_the_same_errors(tmp_path):
+    url = f"sqlite:///{tmp_path}/work.db"
+    migrate(url)
+    store = await open_store(url)
+
+    with pytest.raises(sa.exc.OperationalError):
+        async with store.write() as tx:
+            await tx.on_thread(lambda raw: raw.execute("SELECT nothing FROM nowhere"))
+    with pytest.raises(StoreUnavailable):
+        async with store.read() as tx:
+            await tx.on_thread(lambda raw: raw.execute("DELETE FROM tenant"))
+    await store.close()

@@ -1,14 +1,17 @@
 """The ledger: every attempt once, and what a tenant used."""
 
 import asyncio
+from datetime import datetime
 
 import msgspec
 import pytest
 import sqlalchemy as sa
 
 from shared.chat.usage import Usage
-from shared.store.ledger import insert_ledger, job_cost, usage_totals
-from shared.store.records import ModelTotals, UsageTotals
+from shared.store.columns import Words
+from shared.store.ledger import REFUSALS, insert_ledger, job_cost, usage_totals
+from shared.store.money_tables import ledger
+from shared.store.records import BudgetRef, ModelTotals, UsageTotals
 from tests.contract.store.makers import HOUR, SECOND, START, make_row
 
 
@@ -65,6 +68,81 @@ async def test_every_field_is_kept(store):
     assert "Zoë \ufffd \ufffd" == found["user"]
     assert {"team": "ω", "nul": "\x00"} == msgspec.json.decode(found["tags"])
     assert 1_772_703_000_123_456 == found["ended_at"]
+
+
+def rows_of_all_sorts():
+    """Many that are alike, some of another caller, and some that are each of their own sort."""
+    day = BudgetRef(budget_id="day", starts_at=START)
+    tags = {"team": "search"}
+    alike = [
+        make_row(
+            f"att_a{number:03}",
+            user=f"Zoë {number} \x00" if number == 7 else None,
+            budgets=(day,),
+            cost_nanousd=number or None,
+            ended_at=START + number * SECOND,
+            usage=Usage(input_tokens=number, reasoning_tokens=2 * number),
+        )
+        for number in range(300)
+    ]
+    others = [make_row(f"att_b{number:03}", key_id="other", tags=tags) for number in range(40)]
+    odd = [
+        make_row(
+            f"att_c{number:03}",
+            code=f"\ud800{number}",
+            reported_model=f"m\x00{number}",
+            stream=number % 2 == 0,
+            tags=dict(tags, number=str(number)),
+            usage=Usage(web_searches=number, estimated=number % 2 == 1),
+        )
+        for number in range(20)
+    ]
+    return [*odd[::2], *alike, *others, *odd[1::2]]
+
+
+async def test_rows_are_kept_as_given_however_many_are_alike(store):
+    rows = rows_of_all_sorts()
+    assert {row.attempt_id for row in rows} == await insert(store, *rows)
+
+    async with store.read() as tx:
+        kept = (await tx.connection.execute(sa.select(ledger))).all()
+    found = {row.attempt_id: row._asdict() for row in kept}
+    assert len(rows) == len(found)
+    for row in rows:
+        expected = msgspec.structs.asdict(row) | msgspec.structs.asdict(row.usage)
+        del expected["usage"]
+        for name in ("user", "code", "reported_model"):
+            expected[name] = Words().process_bind_param(expected[name], None)
+        recorded_at = found[row.attempt_id].pop("recorded_at")
+        assert isinstance(recorded_at, datetime)
+        assert expected == found[row.attempt_id]
+
+
+@pytest.mark.parametrize(
+    "known", [("att_a000",), ("att_a299", "att_c003"), ("att_b001", "att_b039")]
+)
+async def test_only_what_is_new_of_many_is_written(store, known):
+    """Wherever among them those stand that are known."""
+    rows = rows_of_all_sorts()
+    names = {row.attempt_id for row in rows}
+    await insert(store, *(make_row(name, cost_nanousd=77) for name in known))
+
+    assert names - set(known) == await insert(store, *rows)
+
+    async with store.read() as tx:
+        found = (await tx.connection.execute(sa.select(ledger))).all()
+    assert names == {row.attempt_id for row in found}
+    assert len(known) == sum(row.cost_nanousd == 77 for row in found if row.attempt_id in known)
+
+
+async def test_a_row_that_the_database_never_takes_is_told(store):
+    """Nothing of the others is written with it."""
+    rows = [make_row(f"att_{number:03}", cost_nanousd=number) for number in range(40)]
+
+    with pytest.raises(REFUSALS):
+        await insert(store, *rows, make_row("huge", cost_nanousd=2**63))
+
+    assert 0 == (await totals(store)).attempts
 
 
 async def test_an_attempt_stands_once(store):
