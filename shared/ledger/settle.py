@@ -6,7 +6,8 @@ from typing import Protocol
 from shared.ledger.books import Charge
 from shared.ledger.rows import ledger_values
 from shared.ledger.watch import BudgetWatch
-from shared.store.budgets import Owned, settle
+from shared.store.budget_rows import Owned
+from shared.store.budgets import settle
 from shared.store.engine import Tx
 from shared.store.ledger import insert_values
 from shared.store.records import BudgetRef, BudgetStanding

@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 import msgspec
 import sqlalchemy as sa
 
-from shared.store.engine import Tx
+from shared.store import budget_rows
+from shared.store.budget_rows import GrantRow, Owned, WindowRow
+from shared.store.columns import micros
+from shared.store.engine import Run, Tx
 from shared.store.money_tables import budget_grant, budget_window
 from shared.store.raises import raised
 from shared.store.records import BudgetRef, BudgetStanding
-
-Owned = tuple[str, BudgetRef]
-"""A grant's name: who has it, and of which window."""
 
 Decide = Callable[[Mapping[BudgetRef, BudgetStanding]], Mapping[BudgetRef, int]]
 """From how an owner stands in locked windows to the amounts it shall have; pure."""
@@ -24,21 +24,7 @@ Decide = Callable[[Mapping[BudgetRef, BudgetStanding]], Mapping[BudgetRef, int]]
 AT_ONCE = 200
 """Grants taken back per transaction."""
 
-_OF_GRANT = sa.tuple_(budget_grant.c.budget_id, budget_grant.c.starts_at)
 _OF_WINDOW = sa.tuple_(budget_window.c.budget_id, budget_window.c.starts_at)
-
-
-class _Window(msgspec.Struct):
-    settled: int
-    granted: int
-    version: int
-    was_granted: int
-    raised: int | None = None
-
-
-class _Grant(msgspec.Struct):
-    amount: int
-    expires_at: datetime
 
 
 async def settle(
@@ -61,20 +47,24 @@ async def settle(
     sums: dict[BudgetRef, int] = {ref: 0 for _, ref in freed}
     for (_, ref), cost in costs.items():
         sums[ref] = sums.get(ref, 0) + cost
-    windows = await _locked(tx, sums)
     names = [(owner, ref) for owner, ref in costs if owner is not None]
-    grants = await _grants(tx, [*names, *freed])
-    for name in names:
-        if (grant := grants.get(name)) is not None:
-            part = min(grant.amount, costs[name])
-            grant.amount -= part
-            windows[name[1]].granted -= part
-    gone = [name for name in grants if name[0] in release]
-    for name in gone:
-        windows[name[1]].granted -= grants.pop(name).amount
-    await _keep(tx, windows, grants)
-    await _delete(tx, gone)
-    return {name: _standing(windows[name[1]], grants.get(name)) for name in names}
+
+    def work(run: Run) -> dict[Owned, BudgetStanding]:
+        windows = budget_rows.lock(run, sums)
+        grants = budget_rows.grants(run, [*names, *freed])
+        for name in names:
+            if (grant := grants.get(name)) is not None:
+                part = min(grant.amount, costs[name])
+                grant.amount -= part
+                windows[name[1]].granted -= part
+        gone = [name for name in grants if name[0] in release]
+        for name in gone:
+            windows[name[1]].granted -= grants.pop(name).amount
+        budget_rows.keep(run, windows, grants)
+        budget_rows.delete(run, gone)
+        return {name: _standing(windows[name[1]], grants.get(name)) for name in names}
+
+    return await tx.together(work)
 
 
 class Trade(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,36 +90,40 @@ async def trade(
 
 async def trade_all(tx: Tx, trades: Sequence[Trade]) -> list[dict[BudgetRef, BudgetStanding]]:
     """Make trades one after the other; return how each owner stood after its own."""
-    windows = await _locked(tx, {ref: 0 for one in trades for ref in one.refs})
+    names = [(one.owner, ref) for one in trades for ref in one.refs]
+    windows, grants = await _locked(tx, names)
     for ref, more in (await raised_of(tx, windows)).items():
         windows[ref].raised = more
-    grants = await _grants(tx, [(one.owner, ref) for one in trades for ref in one.refs])
     now = await tx.now()
-    changed: dict[Owned, _Grant] = {}
+    changed: dict[Owned, GrantRow] = {}
     stood: list[dict[BudgetRef, BudgetStanding]] = []
     for one in trades:
         before = _standings(one, windows, grants)
-        expires_at = now + timedelta(seconds=one.lifetime_s)
+        expires_us = micros(now + timedelta(seconds=one.lifetime_s))
         for ref, amount in one.decide(before).items():
             windows[ref].granted += amount - before[ref].amount_nanousd
-            grants[one.owner, ref] = changed[one.owner, ref] = _Grant(amount, expires_at)
+            grants[one.owner, ref] = changed[one.owner, ref] = GrantRow(amount, expires_us)
         stood.append(_standings(one, windows, grants))
-    await _keep(tx, windows, changed)
+    await tx.together(lambda run: budget_rows.keep(run, windows, changed))
     return stood
 
 
 async def release_expired(tx: Tx) -> int:
     """Take back up to 200 grants whose owners have neither renewed nor returned them; how many."""
-    expired = budget_grant.c.expires_at <= await tx.now()
-    names = await _names(tx, expired, limit=AT_ONCE)
+    now = await tx.now()
+    names = await _names(tx, budget_grant.c.expires_at <= now, limit=AT_ONCE)
     if not names:
         return 0
-    windows = await _locked(tx, {ref: 0 for _, ref in names})
-    gone = await _grants(tx, names, expired)
-    for (_, ref), grant in gone.items():
-        windows[ref].granted -= grant.amount
-    await _keep(tx, windows, {})
-    await _delete(tx, list(gone))
+    windows, grants = await _locked(tx, names)
+    gone = [name for name, grant in grants.items() if grant.expires_us <= micros(now)]
+    for name in gone:
+        windows[name[1]].granted -= grants[name].amount
+
+    def work(run: Run) -> None:
+        budget_rows.keep(run, windows, {})
+        budget_rows.delete(run, gone)
+
+    await tx.together(work)
     return len(gone)
 
 
@@ -142,7 +136,9 @@ async def standings_of(
     tx: Tx, refs: Collection[BudgetRef], owner: str = ""
 ) -> dict[BudgetRef, BudgetStanding]:
     """Return how windows stand, their raises included, and what `owner` has of each."""
-    windows = {ref: _Window(0, 0, 0, 0, more) for ref, more in (await raised_of(tx, refs)).items()}
+    windows = {
+        ref: WindowRow(0, 0, 0, 0, more) for ref, more in (await raised_of(tx, refs)).items()
+    }
     found = await tx.connection.execute(
         sa.select(budget_window).where(_OF_WINDOW.in_([_key(ref) for ref in refs]))
     )
@@ -150,7 +146,8 @@ async def standings_of(
         window = windows[BudgetRef(budget_id=row.budget_id, starts_at=row.starts_at)]
         window.settled, window.granted = row.settled_nanousd, row.granted_nanousd
         window.version = row.version
-    grants = await _grants(tx, [(owner, ref) for ref in refs]) if owner else {}
+    names = [(owner, ref) for ref in refs] if owner else []
+    grants = await tx.together(lambda run: budget_rows.grants(run, names)) if names else {}
     return {ref: _standing(window, grants.get((owner, ref))) for ref, window in windows.items()}
 
 
@@ -176,135 +173,31 @@ async def raised_of(tx: Tx, refs: Collection[BudgetRef]) -> dict[BudgetRef, int]
     return {ref: more.get(ref.budget_id, 0) for ref in refs}
 
 
-async def _locked(tx: Tx, costs: Mapping[BudgetRef, int]) -> dict[BudgetRef, _Window]:
-    """Lock the windows, made where they are missing, with the costs added to what is settled."""
-    if not costs:
-        return {}
-    insert = tx.insert(budget_window)
-    changed = await tx.connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=["budget_id", "starts_at"],
-            set_={
-                "settled_nanousd": budget_window.c.settled_nanousd
-                + insert.excluded.settled_nanousd,
-                "version": budget_window.c.version + 1,
-            },
-        ).returning(*budget_window.c),
-        [
-            {
-                "budget_id": ref.budget_id,
-                "starts_at": ref.starts_at,
-                "settled_nanousd": costs[ref],
-                "granted_nanousd": 0,
-                "version": 1,
-            }
-            for ref in sorted(costs, key=_key)
-        ],
-    )
-    return {
-        BudgetRef(budget_id=row.budget_id, starts_at=row.starts_at): _Window(
-            row.settled_nanousd, row.granted_nanousd, row.version, row.granted_nanousd
-        )
-        for row in changed
-    }
+async def _locked(
+    tx: Tx, names: Collection[Owned]
+) -> tuple[dict[BudgetRef, WindowRow], dict[Owned, GrantRow]]:
+    """Lock the windows of the grants; return them, and those of the grants that there are."""
+
+    def work(run: Run) -> tuple[dict[BudgetRef, WindowRow], dict[Owned, GrantRow]]:
+        return budget_rows.lock(run, {ref: 0 for _, ref in names}), budget_rows.grants(run, names)
+
+    return await tx.together(work)
 
 
 async def _names(
     tx: Tx, condition: sa.ColumnElement[bool], *, limit: int | None = None
 ) -> list[Owned]:
-    rows = await tx.connection.execute(
+    found = await tx.connection.execute(
         sa.select(budget_grant.c.owner, budget_grant.c.budget_id, budget_grant.c.starts_at)
         .where(condition)
         .limit(limit)
     )
     return [
-        (row.owner, BudgetRef(budget_id=row.budget_id, starts_at=row.starts_at)) for row in rows
+        (row.owner, BudgetRef(budget_id=row.budget_id, starts_at=row.starts_at)) for row in found
     ]
 
 
-async def _grants(
-    tx: Tx, names: Collection[Owned], *conditions: sa.ColumnElement[bool]
-) -> dict[Owned, _Grant]:
-    if not names:
-        return {}
-    wanted = set(names)
-    rows = await tx.connection.execute(
-        sa.select(budget_grant).where(
-            budget_grant.c.owner.in_({owner for owner, _ in wanted}),
-            _OF_GRANT.in_([_key(ref) for ref in {ref for _, ref in wanted}]),
-            *conditions,
-        )
-    )
-    found = {
-        (row.owner, BudgetRef(budget_id=row.budget_id, starts_at=row.starts_at)): _Grant(
-            row.amount_nanousd, row.expires_at
-        )
-        for row in rows
-    }
-    return {name: grant for name, grant in found.items() if name in wanted}
-
-
-async def _keep(
-    tx: Tx, windows: Mapping[BudgetRef, _Window], grants: Mapping[Owned, _Grant]
-) -> None:
-    changed = [
-        {
-            "b_budget": ref.budget_id,
-            "b_starts": ref.starts_at,
-            "b_granted": window.granted,
-        }
-        for ref, window in windows.items()
-        if window.granted != window.was_granted
-    ]
-    if changed:
-        await tx.connection.execute(
-            sa.update(budget_window)
-            .where(
-                budget_window.c.budget_id == sa.bindparam("b_budget"),
-                budget_window.c.starts_at == sa.bindparam("b_starts"),
-            )
-            .values(granted_nanousd=sa.bindparam("b_granted")),
-            changed,
-        )
-    if grants:
-        insert = tx.insert(budget_grant)
-        await tx.connection.execute(
-            insert.on_conflict_do_update(
-                index_elements=["owner", "budget_id", "starts_at"],
-                set_={
-                    "amount_nanousd": insert.excluded.amount_nanousd,
-                    "expires_at": insert.excluded.expires_at,
-                },
-            ),
-            [
-                {
-                    "owner": owner,
-                    "budget_id": ref.budget_id,
-                    "starts_at": ref.starts_at,
-                    "amount_nanousd": grant.amount,
-                    "expires_at": grant.expires_at,
-                }
-                for (owner, ref), grant in grants.items()
-            ],
-        )
-
-
-async def _delete(tx: Tx, names: Collection[Owned]) -> None:
-    if names:
-        await tx.connection.execute(
-            sa.delete(budget_grant).where(
-                budget_grant.c.owner == sa.bindparam("b_owner"),
-                budget_grant.c.budget_id == sa.bindparam("b_budget"),
-                budget_grant.c.starts_at == sa.bindparam("b_starts"),
-            ),
-            [
-                {"b_owner": owner, "b_budget": ref.budget_id, "b_starts": ref.starts_at}
-                for owner, ref in names
-            ],
-        )
-
-
-def _standing(window: _Window, grant: _Grant | None) -> BudgetStanding:
+def _standing(window: WindowRow, grant: GrantRow | None) -> BudgetStanding:
     return BudgetStanding(
         amount_nanousd=0 if grant is None else grant.amount,
         settled_nanousd=window.settled,
@@ -315,7 +208,7 @@ def _standing(window: _Window, grant: _Grant | None) -> BudgetStanding:
 
 
 def _standings(
-    trade: Trade, windows: Mapping[BudgetRef, _Window], grants: Mapping[Owned, _Grant]
+    trade: Trade, windows: Mapping[BudgetRef, WindowRow], grants: Mapping[Owned, GrantRow]
 ) -> dict[BudgetRef, BudgetStanding]:
     return {ref: _standing(windows[ref], grants.get((trade.owner, ref))) for ref in trade.refs}
 

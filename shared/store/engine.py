@@ -6,7 +6,7 @@ slow database turns into `StoreUnavailable`, never into a queue of callers.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -14,7 +14,8 @@ from contextlib import (
     contextmanager,
 )
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar, cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -51,6 +52,10 @@ SQLITE_AWAY = frozenset(
 )
 POSTGRESQL_AWAY = ("08", "25006", "25P03", "40", "53", "55P03", "57", "58")
 """SQLSTATE beginnings: connection, read-only, idle, rollback, resources, lock, operator, system."""
+
+
+Run = Callable[[str, Sequence[object]], Sequence[Any]]
+"""Runs a statement for the driver, with `?` for each of the values, and returns its rows."""
 
 
 class SchemaBehind(OwnFault):
@@ -100,6 +105,15 @@ class Tx:
         except asyncio.CancelledError as error:  # the thread goes on with it
             await self.connection.invalidate(error)
             raise
+
+    async def together(self, work: Callable[[Run], T]) -> T:
+        """Do work of several statements for the driver, on SQLite on its thread, in one go.
+
+        `work` is given what runs them, and touches nothing else.
+        """
+        if self.backend == "sqlite":
+            return await self.on_thread(lambda raw: work(partial(_run_here, raw)))
+        return await self.connection.run_sync(lambda there: work(partial(_run_there, there)))
 
     def insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
         """Return an insert that knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
@@ -224,6 +238,17 @@ async def open_store(url: str, *, clock: Clock | None = None) -> Store:
         writer=sqlite_writer(parsed),
         clock=clock or SystemClock(),
     )
+
+
+def _run_here(raw: sqlite3.Connection, statement: str, values: Sequence[object]) -> list[Any]:
+    return raw.execute(statement, values).fetchall()
+
+
+def _run_there(
+    connection: sa.Connection, statement: str, values: Sequence[object]
+) -> Sequence[Any]:
+    done = connection.exec_driver_sql(statement.replace("?", "%s"), tuple(values))
+    return done.all() if done.returns_rows else ()
 
 
 @contextmanager

@@ -2,13 +2,18 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from shared.ledger.grants import Need, Stock, traded
+from shared.store import budget_rows
 from shared.store.budgets import release_expired, settle, standing_of, trade
+from shared.store.engine import Run, open_store
 from shared.store.records import BudgetRef
+from shared.store.schema import migrate
 from tests.contract.store.makers import HOUR, START
 
 LIMIT = 1_000
@@ -162,3 +167,45 @@ async def test_owners_at_once_never_pass_the_limit_together(store, seed):
     spent, granted, _ = await sums(store)
     amounts = [(await sums(store, owner=owner))[2] for owner in had]
     assert (sum(had.values()), sum(amounts)) == (spent, granted)
+
+
+async def test_hundreds_of_windows_are_settled_at_once(store):
+    """Each user of a tenant may have a budget of his own."""
+    refs = [BudgetRef(budget_id=f"user:{number:03}", starts_at=START) for number in range(450)]
+    for ref in refs[:3]:
+        await ask(store, "p1", 100, ref)
+
+    standings = await settled(store, {("p1", ref): place for place, ref in enumerate(refs)})
+
+    assert {("p1", ref): place for place, ref in enumerate(refs)} == {
+        name: standing.settled_nanousd for name, standing in standings.items()
+    }
+    assert [100, 99, 98, 0] == [standings["p1", ref].amount_nanousd for ref in refs[:4]]
+    await settled(store, {}, release=["p1"])
+    assert (2, 0, 0) == await sums(store, refs[2], owner="p1")
+
+
+async def test_grants_are_found_without_reading_all_of_them(tmp_path):
+    """SQLite goes by the index, however many grants other processes have."""
+    url = f"sqlite:///{tmp_path}/plan.db"
+    migrate(url)
+    store = await open_store(url)
+    plans: list[str] = []
+
+    def work(run: Run) -> None:
+        def explained(statement: str, values: Sequence[object]) -> Sequence[Any]:
+            plans.extend(row[3] for row in run(f"EXPLAIN QUERY PLAN {statement}", values))
+            return ()
+
+        names = [("p1", DAY), ("p1", MONTH)]
+        budget_rows.grants(explained, names)
+        budget_rows.delete(explained, names)
+        windows = {DAY: budget_rows.WindowRow(0, 1, 1, 0)}
+        budget_rows.keep(explained, windows, {})
+
+    async with store.write() as tx:
+        await tx.together(work)
+    await store.close()
+
+    assert 3 == sum(plan.startswith("SEARCH budget_") for plan in plans)
+    assert not [plan for plan in plans if plan.startswith("SCAN budget_")]
