@@ -7,10 +7,23 @@ from shared.errors import FailureKind, UpstreamError
 _STREAMS = ("text/event-stream", "application/json", "text/plain", "application/octet-stream", "")
 """JSON because some servers put an error there with status 200; the scanner reads it."""
 
+_USUAL = frozenset(
+    {
+        "application/json",
+        "application/json; charset=utf-8",
+        "text/event-stream",
+        "text/event-stream; charset=utf-8",
+    }
+)
+"""What nearly all answers come as."""
+
 
 def refuse_body(headers: Mapping[str, str]) -> UpstreamError | None:
     """Return why a 2xx answer cannot be read, or None. We ask for no encoding and no HTML."""
-    encoding = headers.get("content-encoding", "").strip().lower()
+    told = headers.get("content-encoding")
+    if told is None and headers.get("content-type") in _USUAL:
+        return None
+    encoding = (told or "").strip().lower()
     if encoding not in {"", "identity"}:
         return _malformed(f"The provider encoded its answer ({encoding[:40]}) without being asked.")
     if _media_type(headers) in {"text/html", "application/xhtml+xml"}:

@@ -14,6 +14,7 @@ from shared.providers.dialects.openai_draft import Draft, drafted
 from shared.providers.dialects.openai_embeddings import first_width, in_asked_form, in_order
 from shared.providers.dialects.openai_mend import Mender
 from shared.providers.dialects.openai_mended import MendingScanner
+from shared.providers.dialects.openai_sound import sound
 from shared.providers.dialects.openai_stream import FAILED_FINISHES, UNREADABLE, OpenAIScanner
 from shared.providers.dialects.openai_usage import WireUsage, usage_from, usage_in, usage_of_wire
 from shared.providers.exchange import HttpRequest, HttpResponse, Reply
@@ -121,6 +122,8 @@ class RelayExchange:
         self.request = request
         self.dropped = dropped
         self._names = names
+        # Where names were changed, those in the answer have to be changed back.
+        self._may_be_sound = names == {} and endpoint not in _VECTORS
         self._model = model
         self._inputs = inputs
         self._encoding_format = encoding_format
@@ -139,6 +142,13 @@ class RelayExchange:
         refused = refuse_body(response.headers)
         if refused is not None:
             raise refused
+        if self._may_be_sound and (found := sound(response.body)) is not None:
+            return Reply(
+                body=response.body,
+                model=found.model,
+                usage=usage_of_wire(found.usage, found.service_tier),
+                finish_reason=found.choices[0].finish_reason,
+            )
         try:
             body = self._mended(response.body)
             answer = _decode_answer(body)

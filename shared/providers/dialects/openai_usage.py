@@ -107,7 +107,7 @@ def usage_of_wire(wire: WireUsage | None, tier: object = None) -> Usage | None:
         web_searches=_searches(wire),
         estimated=estimated,
         service_tier=tier[:MOST_TIER] if isinstance(tier, str) and tier else None,
-        reported_nanousd=reported_nanousd(wire.cost, wire.cost_in_usd_ticks),
+        reported_nanousd=_reported(wire),
     )
 
 
@@ -125,15 +125,22 @@ def reported_nanousd(cost: object, ticks: object = None) -> int | None:
     return None
 
 
+def _reported(wire: WireUsage) -> int | None:
+    if wire.cost is None and wire.cost_in_usd_ticks is None:
+        return None
+    return reported_nanousd(wire.cost, wire.cost_in_usd_ticks)
+
+
 _NOT_INSIDE = _Inside()
 _NOT_OUTSIDE = _Outside()
 
 
 def _cache_read(wire: WireUsage, inside: _Inside) -> int:
-    for found in (inside.cached_tokens, wire.prompt_cache_hit_tokens, wire.num_cached_tokens):
-        if found is not None:
-            return found
-    return 0
+    if inside.cached_tokens is not None:
+        return inside.cached_tokens
+    if wire.prompt_cache_hit_tokens is not None:
+        return wire.prompt_cache_hit_tokens
+    return wire.num_cached_tokens or 0
 
 
 def _searches(wire: WireUsage) -> int:

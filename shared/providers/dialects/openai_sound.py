@@ -1,0 +1,81 @@
+"""Whole answers that are OpenAI's by the letter: one decode proves it, and tells what they say.
+
+Nearly all are. The mender would hand them on untouched, after reading every value of theirs and
+asking each for what may be wrong with it. The types here are its questions the other way round;
+whatever does not fit them goes to it. Fields that nobody asks for are passed over.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from shared.providers.dialects.openai_usage import WireUsage
+
+_Word = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class _Function(msgspec.Struct, gc=False):
+    arguments: str
+
+
+class _Call(msgspec.Struct, gc=False):
+    id: _Word
+    type: _Word
+    function: _Function | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    role: Literal["assistant"]
+    content: str | None = None
+    reasoning: None = None
+    tool_calls: Annotated[list[_Call], msgspec.Meta(min_length=1)] | UnsetType = UNSET
+
+
+class _Choice(msgspec.Struct, gc=False):
+    index: int
+    message: _Message
+    finish_reason: Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+
+
+class SoundAnswer(msgspec.Struct, gc=False):
+    """A whole answer of a chat, as OpenAI's SDKs demand it."""
+
+    id: _Word
+    object: Literal["chat.completion"]
+    created: int
+    model: _Word
+    choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
+    usage: WireUsage
+    service_tier: Any = None
+    error: None = None
+
+
+_decode = msgspec.json.Decoder(SoundAnswer).decode
+
+
+def sound(body: bytes) -> SoundAnswer | None:
+    """Return a whole answer in which nothing is to be mended; None where that is not proven.
+
+    Calls of tools are as they came: whoever has renamed tools has to look into them.
+    """
+    try:
+        if not body.isascii():
+            body.decode()  # what is passed over has to be text, too
+        answer = _decode(body)
+    except (ValueError, RecursionError):  # UnicodeDecodeError and msgspec's among them
+        return None
+    return answer if _as_openai_counts(answer.usage) else None
+
+
+def _as_openai_counts(usage: WireUsage) -> bool:
+    """Return whether reasoning is told inside the completion, and cache hits in the details."""
+    outside = usage.completion_tokens_details
+    if outside is not None and outside.reasoning_tokens:
+        counts = (usage.prompt_tokens, usage.completion_tokens, outside.reasoning_tokens)
+        if usage.total_tokens == sum(count or 0 for count in counts):
+            return False
+    if usage.prompt_cache_hit_tokens is None and usage.num_cached_tokens is None:
+        return True
+    inside = usage.prompt_tokens_details
+    return inside is not None and inside.cached_tokens is not None
