@@ -51,10 +51,12 @@ def calls_answered(draft: Draft) -> None:
     Raises:
         InvalidRequest: one has not; the message names the id.
     """
-    if not (draft.mentions(b'"tool_calls"') or draft.mentions(b'"tool_call_id"')):
+    if not draft.calls_tools():
         return
+    history = draft.history()
+    turns = _items(draft, list[_Turn]) if history is None else history.turns
     waiting: list[str] = []
-    for at, turn in enumerate(_items(draft, list[_Turn])):
+    for at, turn in enumerate(turns):
         if turn.role == "tool":
             if turn.tool_call_id in waiting:
                 waiting.remove(turn.tool_call_id)
@@ -85,7 +87,7 @@ def pictures_readable(draft: Draft) -> None:
     Raises:
         InvalidRequest: one is not; `param` says where.
     """
-    if not draft.mentions(b"data:"):
+    if not draft.has_parts() or not draft.mentions(b"data:"):
         return
     for at, said in enumerate(_items(draft, list[_Said])):
         for number, url in _pictures(said.content):

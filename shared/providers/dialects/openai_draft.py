@@ -5,10 +5,12 @@ bodies keep their values as raw bytes until a step reads them, so what nobody as
 nothing and goes out as it came; translated bodies are plain values already.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+
+from shared.providers.dialects.openai_history import History, MessageHead, history_of
 
 Json = dict[str, Any]
 
@@ -30,14 +32,6 @@ HARMLESS: Mapping[str, tuple[object, ...]] = {
     "metadata": ({},),
 }
 """Values that ask for what happens anyway: left out without a word."""
-
-
-class MessageHead(msgspec.Struct, gc=False):
-    """What steps need to know of a message before they read it whole."""
-
-    role: str
-    name: Any = None
-    tool_call_id: Any = None
 
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -68,6 +62,8 @@ class Draft:
         self.own = own or {}
         self._can = can or {}
         self._raw = raw
+        self._history_of: object = None
+        self._history: History | None = None
 
     @property
     def translated(self) -> bool:
@@ -81,6 +77,32 @@ class Draft:
     def mentions(self, word: bytes) -> bool:
         """Return whether the caller's bytes hold the word: a cheap look before a long one."""
         return self._raw is None or word in self._raw
+
+    def history(self) -> History | None:
+        """Return what one look at the messages tells; None where a step has to look for itself.
+
+        That is where some are of an odd form, and where they are plain values.
+        """
+        value = self.body.get("messages")
+        if value is not self._history_of:
+            self._history_of = value
+            self._history = history_of(value) if isinstance(value, msgspec.Raw) else None
+        return self._history
+
+    def calls_tools(self) -> bool:
+        """Return whether there may be calls or their results among the messages."""
+        history = self.history()
+        return self.mentions(b'"tool_call') if history is None else history.calls
+
+    def has_role(self, role: str) -> bool:
+        """Return whether there may be a message of this role."""
+        history = self.history()
+        return self.mentions(f'"{role}"'.encode()) if history is None else role in history.roles
+
+    def has_parts(self) -> bool:
+        """Return whether some content may be a list of parts."""
+        history = self.history()
+        return history is None or history.parts
 
     def has(self, name: str) -> bool:
         """Return whether the field is there and not null."""
@@ -103,8 +125,11 @@ class Draft:
             return []
         return [message for message in messages if isinstance(message, dict)]
 
-    def heads(self) -> list[MessageHead]:
+    def heads(self) -> Sequence[MessageHead]:
         """Return roles and names of the messages without reading their contents."""
+        history = self.history()
+        if history is not None:
+            return history.turns
         value = self.body.get("messages")
         if isinstance(value, msgspec.Raw):
             return _decode_heads(value)
@@ -192,17 +217,6 @@ def drops(*names: str) -> Step:
             return
         for name in names:
             draft.drop(name)
-
-    return step
-
-
-def where_mentioned(word: bytes, *steps: Step) -> Step:
-    """Return one step for several that have nothing to do where the caller's bytes lack a word."""
-
-    def step(draft: Draft) -> None:
-        if draft.mentions(word):
-            for inner in steps:
-                inner(draft)
 
     return step
 

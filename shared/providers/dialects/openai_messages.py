@@ -1,12 +1,13 @@
 """Steps about messages: roles and fields that OpenAI knows and its imitators do not."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from shared.errors import UnsupportedParameter
 from shared.providers.dialects.openai_draft import Draft, Json, Step, calls_of
+from shared.providers.dialects.openai_history import Turn
 
 CACHE_MARK = "cache_control"
 _SYSTEM = ("system", "developer")
@@ -15,7 +16,7 @@ _THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details")
 
 def developer_as_system(draft: Draft) -> None:
     """`developer` is OpenAI's own word."""
-    if not draft.mentions(b'"developer"'):
+    if not draft.has_role("developer"):
         return
     for message in draft.messages():
         if message.get("role") == "developer":
@@ -31,7 +32,7 @@ def system_first(draft: Draft) -> None:
     """
     if draft.can("system_anywhere", default=False):
         return
-    if [head.role in _SYSTEM for head in draft.heads()].count(True) <= _leading(draft, most=1):
+    if not any(head.role in _SYSTEM for head in draft.heads()[1:]):
         return
     messages = draft.messages()
     leading = 0
@@ -40,10 +41,6 @@ def system_first(draft: Draft) -> None:
     first = [_joined(messages[:leading])] if leading else []
     rest = [_tagged(m) if m.get("role") in _SYSTEM else m for m in messages[leading:]]
     draft.body["messages"] = [*first, *rest]
-
-
-def _leading(draft: Draft, most: int) -> int:
-    return sum(head.role in _SYSTEM for head in draft.heads()[:most])
 
 
 def _joined(messages: list[Json]) -> Json:
@@ -115,7 +112,7 @@ def thoughts_as(name: str | None, *, details: bool = False) -> Step:
 
 def without_call_extras(draft: Draft) -> None:
     """Calls in the history are sent without what other vendors added to them."""
-    if not draft.mentions(b'"tool_calls"'):
+    if not draft.calls_tools():
         return
     if not (draft.mentions(b'"extra_content"') or draft.mentions(b'"index"')):
         return
@@ -148,7 +145,7 @@ def refuses_parts(*kinds: str) -> Step:
     words = [f'"{kind}"'.encode() for kind in kinds]
 
     def step(draft: Draft) -> None:
-        if not any(map(draft.mentions, words)):
+        if not draft.has_parts() or not any(map(draft.mentions, words)):
             return
         for at, message in enumerate(draft.messages()):
             content = message.get("content")
@@ -168,7 +165,7 @@ def refuses_file_urls(draft: Draft) -> None:
     Raises:
         UnsupportedParameter: one is given by address; without it the question would be another.
     """
-    if not draft.mentions(b'"file_data"'):
+    if not draft.has_parts() or not draft.mentions(b'"file_data"'):
         return
     for at, message in enumerate(draft.messages()):
         content = message.get("content")
@@ -188,7 +185,7 @@ def short_call_ids(rule: Callable[[str], bool], made: Callable[[str, int], str])
     """
 
     def step(draft: Draft) -> None:
-        if draft.mentions(b'"tool_call') and not all(map(rule, _ids(draft))):
+        if draft.calls_tools() and not all(map(rule, _ids(draft))):
             _renamed(draft, rule, made)
 
     return step
@@ -208,18 +205,27 @@ _decode_ids = msgspec.json.Decoder(list[_Calling]).decode
 
 def _ids(draft: Draft) -> list[str]:
     """Return the ids of calls and results, without reading what is said."""
-    value = draft.body.get("messages")
-    if isinstance(value, msgspec.Raw):
-        try:
-            messages = _decode_ids(value)
-        except msgspec.DecodeError:
-            return []  # for the vendor to refuse
-        found = [call.id for message in messages for call in message.tool_calls or ()]
-        found += [message.tool_call_id for message in messages]
+    turns = _turns(draft)
+    if turns is not None:
+        found = [call.id for turn in turns for call in turn.tool_calls or ()]
+        found += [turn.tool_call_id for turn in turns]
     else:
         found = [call.get("id") for call in calls_in(draft)]
         found += [message.get("tool_call_id") for message in draft.messages()]
     return [one for one in found if isinstance(one, str)]
+
+
+def _turns(draft: Draft) -> Sequence[Turn | _Calling] | None:
+    """Return what names calls and results, None where messages are plain values already."""
+    history, value = draft.history(), draft.body.get("messages")
+    if history is not None:
+        return history.turns
+    if not isinstance(value, msgspec.Raw):
+        return None
+    try:
+        return _decode_ids(value)
+    except msgspec.DecodeError:
+        return ()  # for the vendor to refuse
 
 
 def _renamed(draft: Draft, rule: Callable[[str], bool], made: Callable[[str, int], str]) -> None:

@@ -12,7 +12,7 @@ from functools import lru_cache
 import msgspec
 
 from shared.providers.dialects.openai_checks import calls_answered, pictures_readable
-from shared.providers.dialects.openai_draft import Draft, Step, drops, where_mentioned
+from shared.providers.dialects.openai_draft import Draft, Step, drops
 from shared.providers.dialects.openai_messages import (
     developer_as_system,
     refusals_as_text,
@@ -177,11 +177,8 @@ OPENAI: tuple[Step, ...] = (
     refuses_file_urls,
     without_cache_marks,
     thoughts_as(None),
-    where_mentioned(
-        b'"tool_call',
-        without_call_extras,
-        short_call_ids(lambda one: len(one) <= ID_LENGTH, made_id),
-    ),
+    without_call_extras,
+    short_call_ids(lambda one: len(one) <= ID_LENGTH, made_id),
     drops(*_FOREIGN),
 )
 """OpenAI's and Azure's."""

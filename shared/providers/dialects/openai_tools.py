@@ -2,12 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from shared.providers.dialects.openai_draft import Draft, Json, Step, calls_of
+from shared.providers.dialects.openai_history import Call, Turn
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """What every vendor takes as a tool's name; names from elsewhere are longer or dotted."""
@@ -19,16 +19,7 @@ _KEPT = 53
 _EMPTY = (b"[]", b"null")
 
 
-class _Called(msgspec.Struct, gc=False):
-    name: Any = None
-
-
-class _Named(msgspec.Struct, gc=False):
-    function: _Called | None = None
-    custom: _Called | None = None
-
-
-_decode_named = msgspec.json.Decoder(list[_Named]).decode
+_decode_named = msgspec.json.Decoder(list[Call]).decode
 
 
 def no_idle_tool_fields(draft: Draft) -> None:
@@ -51,7 +42,7 @@ def safe_tool_names(draft: Draft) -> None:
     answer are turned back.
     """
     # A history may call tools that are not offered any more.
-    called = draft.mentions(b'"tool_calls"')
+    called = draft.calls_tools()
     if not called and "tools" not in draft.body:
         return
     table = _table([*_declared(draft), *(_called(draft) if called else ())])
@@ -92,19 +83,20 @@ def _declared(draft: Draft) -> Iterator[object]:
             yield from (place.get("name") for place in _inner(tool))
 
 
-class _Call(msgspec.Struct, gc=False):
-    tool_calls: list[_Named] | None = None
+class _Calling(msgspec.Struct, gc=False):
+    tool_calls: list[Call] | None = None
 
 
-_decode_calls = msgspec.json.Decoder(list[_Call]).decode
+_decode_calls = msgspec.json.Decoder(list[_Calling]).decode
 
 
 def _called(draft: Draft) -> Iterator[object]:
     """Yield the names of calls in the history."""
-    messages = draft.body.get("messages")
+    messages, history = draft.body.get("messages"), draft.history()
     if isinstance(messages, msgspec.Raw):
+        found: Sequence[Turn | _Calling]
         try:
-            found = _decode_calls(messages)
+            found = _decode_calls(messages) if history is None else history.turns
         except msgspec.DecodeError:
             return
         for message in found:

@@ -1,0 +1,108 @@
+"""Steps that look at the history in the bytes do what they do to plain values."""
+
+import itertools
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import InvalidRequest, UnsupportedParameter
+from shared.providers.dialects.openai_draft import Draft, applied, drafted
+from shared.providers.dialects.openai_history import history_of
+from shared.providers.registry import adapter_for
+
+KINDS = ("openai_compatible", "vllm", "groq", "openrouter", "openai", "xai", "deepseek", "mistral")
+
+WORDS = st.sampled_from(["", "Hi", "developer", "tool_calls", "data:", "é\n"])
+IDS = st.sampled_from(["a", "b", "123456789", "c" * 41])
+NAMES = st.sampled_from(["f", "a.b", "g" * 65])
+URLS = st.sampled_from(["https://a.example/x", "data:image/png;base64,AAAA", "data:text/x,A", ""])
+PARTS = st.one_of(
+    st.fixed_dictionaries({"type": st.just("text"), "text": WORDS}),
+    st.builds(lambda url: {"type": "image_url", "image_url": {"url": url}}, URLS),
+    st.builds(lambda url: {"type": "file", "file": {"file_data": url}}, URLS),
+    st.just({"type": "refusal", "refusal": "no"}),
+)
+CALLS = st.fixed_dictionaries(
+    {"id": IDS, "type": st.just("function")},
+    optional={"function": st.fixed_dictionaries({"name": NAMES}), "index": st.just(0)},
+)
+MESSAGES = st.fixed_dictionaries(
+    {"role": st.sampled_from(["system", "developer", "user", "assistant", "tool"])},
+    optional={
+        # A number is no content: then every step has to look for itself.
+        "content": st.none() | WORDS | st.lists(PARTS, max_size=2) | st.just(5),
+        "name": WORDS,
+        "reasoning_content": WORDS,
+        "refusal": WORDS,
+        "tool_calls": st.none() | st.lists(CALLS, max_size=2),
+        "tool_call_id": IDS,
+    },
+)
+
+
+def calling(one):
+    """A call with its result: alone, chance would seldom bring them together."""
+    call = {"id": one, "type": "function", "function": {"name": "a.b", "arguments": "{}"}}
+    return [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": one, "content": "42"},
+    ]
+
+
+HISTORIES = st.lists(
+    st.one_of(MESSAGES.map(lambda one: [one]), st.builds(calling, IDS)), min_size=1, max_size=4
+).map(lambda turns: list(itertools.chain(*turns)))
+
+
+def outcome(draft, steps):
+    try:
+        applied(draft, steps)
+    except (InvalidRequest, UnsupportedParameter) as error:
+        return type(error), error.message, error.param
+    return json.loads(msgspec.json.encode(draft.body)), draft.names, draft.dropped
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(messages=HISTORIES)
+def test_bytes_and_plain_values_come_to_the_same(kind, messages):
+    steps = adapter_for(kind).vendor.steps
+    raw = json.dumps({"model": "m", "messages": messages}).encode()
+
+    assert outcome(Draft(json.loads(raw), model="m", raw=raw), steps) == outcome(
+        drafted(raw, model="m", params={}), steps
+    )
+
+
+@pytest.mark.parametrize(
+    ("messages", "calls", "parts"),
+    [
+        ([{"role": "user", "content": "Hi"}], False, False),
+        ([{"role": "user", "content": []}], False, True),
+        ([{"role": "assistant", "tool_calls": [{"id": "a"}]}], True, False),
+        ([{"role": "assistant", "tool_calls": []}], False, False),
+        ([{"role": "tool", "tool_call_id": "a", "content": ""}], True, False),
+    ],
+)
+def test_one_look_tells_what_is_there(messages, calls, parts):
+    found = history_of(msgspec.Raw(json.dumps(messages).encode()))
+
+    assert (calls, parts) == (found.calls, found.parts)
+    assert {messages[0]["role"]} == found.roles
+
+
+@pytest.mark.parametrize("odd", [b"5", b"[5]", b"[{}]", b'[{"role":"user","content":5}]', b"["])
+def test_odd_messages_are_for_each_step_to_look_at(odd):
+    assert history_of(msgspec.Raw(odd)) is None
+
+
+def test_a_look_is_not_trusted_after_a_change():
+    draft = drafted(b'{"messages":[{"role":"developer","content":"x"}]}', model="m", params={})
+    assert draft.has_role("developer")
+
+    draft.body["messages"] = [{"role": "user", "content": "x"}]
+
+    assert draft.history() is None
+    assert ["user"] == [head.role for head in draft.heads()]
