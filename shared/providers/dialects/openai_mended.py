@@ -6,12 +6,13 @@ import msgspec
 from typing_extensions import override
 
 from shared.providers.dialects.openai_mend import Json, Mender
-from shared.providers.dialects.openai_stream import UNREADABLE, OpenAIScanner
+from shared.providers.dialects.openai_stream import UNREADABLE, OpenAIScanner, without_null_usage
 
 _decode = msgspec.json.Decoder(dict[str, object]).decode
 
 _PLAIN = re.compile(
-    rb'"choices":\s*\[\{"index":\s*0,\s*"delta":\s*\{"content":\s*"(?:[^"\\]|\\.)*"\},'
+    rb'"choices":\s*\[\{"index":\s*0,\s*"delta":\s*\{"content":\s*'
+    rb'"(?!")([^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*)"\},'
     rb'\s*(?:"logprobs":\s*null,\s*)?"finish_reason":\s*null\}\](?:,\s*"usage":\s*null)?\}'
 )
 """What follows the head of a chunk that holds words of the one choice, and nothing else."""
@@ -33,12 +34,15 @@ class MendingScanner(OpenAIScanner):
         # The head of a plain chunk that needed nothing: the next with the same head needs nothing
         # either, and to read it whole would cost more than to relay it.
         self._sound_head = b""
+        self._only_words = False
 
     @override
     def _take(self, payload: bytes, event: bytes) -> bytes:
         """Learn from one event, as it should have come, and return what of it goes on."""
         head = self._sound_head
-        if head and payload.startswith(head) and _PLAIN.fullmatch(payload, len(head)):
+        if head and payload.startswith(head) and (plain := _PLAIN.fullmatch(payload, len(head))):
+            if self._only_words and _is_written_out(plain[1]):
+                return self._passed_on(plain[1], event)
             return super()._take(payload, event)
         self._sound_head = b""
         if payload.startswith(b"[DONE]"):
@@ -56,8 +60,29 @@ class MendingScanner(OpenAIScanner):
         start = payload.find(b'"choices"')
         if start > 0 and _PLAIN.fullmatch(payload, start):
             self._sound_head = payload[:start]
+            # A count in the head is told of each chunk.
+            self._only_words = b"usage" not in self._sound_head
         return super()._take(payload, event)
+
+    def _passed_on(self, words: bytes, event: bytes) -> bytes:
+        """Count the words of a plain chunk, which is all there is to learn from it."""
+        self._content_events += 1
+        self.content_bytes += len(words)
+        return without_null_usage(event) if self._usage_forced else event
 
     def _written(self, chunk: Json) -> bytes:
         payload = msgspec.json.encode(chunk)
         return super()._take(payload, b"data: " + payload + b"\n\n")
+
+
+def _is_written_out(words: bytes) -> bool:
+    """Return whether the bytes of a JSON string are those of its text."""
+    if b"\\" in words:
+        return False
+    if words.isascii():
+        return True
+    try:
+        words.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -186,7 +186,7 @@ class OpenAIScanner:
             usage = chunk.x_groq.usage
         if usage is not None:
             return self._keep_usage(chunk, usage, payload)
-        return _without_null_usage(event) if self._usage_forced else event
+        return without_null_usage(event) if self._usage_forced else event
 
     def _learn(self, chunk: _Chunk) -> None:
         if chunk.error:
@@ -276,7 +276,8 @@ def _without_role(payload: bytes) -> bytes:
     return _event_of(fields)
 
 
-def _without_null_usage(event: bytes) -> bytes:
+def without_null_usage(event: bytes) -> bytes:
+    """Return an event without the `usage` that only we have asked for, where it says nothing."""
     for null_usage in _NULL_USAGES:
         # Cannot hit text: quotes inside a JSON string are escaped.
         event = event.replace(null_usage, b"")

@@ -268,15 +268,23 @@ def plain(text, **fields):
 
 
 def relayed(chunks, *, unread):
-    """The caller's chunks of a relay, which may look at none of them, or at all of them whole."""
-    scanner = MendingScanner(Mender(model="m"))
-    out = b""
+    """The caller's chunks of a relay, which may look at none of them, or at all of them whole.
+
+    With what it has learnt: whether each held content, and what it came to.
+    """
+    scanner = MendingScanner(Mender(model="m"), usage_forced=True)
+    out, held = b"", []
     for one in chunks:
         if not unread:
             scanner._sound_head = b""
-        out += scanner.feed(b"data: " + json.dumps(one).encode() + b"\n\n").out
+        written = one if isinstance(one, bytes) else json.dumps(one, ensure_ascii=False).encode()
+        scan = scanner.feed(b"data: " + written + b"\n\n")
+        out += scan.out
+        held.append((scan.content_events, scan.finished, scan.error and scan.error.message))
     out += scanner.feed(b"data: [DONE]\n\n").out + scanner.closing(None)
-    return [json.loads(event[6:]) for event in out.split(b"\n\n") if event.startswith(b"data: {")]
+    events = [event[6:] for event in out.split(b"\n\n") if event.startswith(b"data: {")]
+    learnt = (held, scanner.content_bytes, scanner.model, scanner.usage)
+    return [json.loads(event) for event in events], learnt
 
 
 ODD = [
@@ -286,6 +294,12 @@ ODD = [
     plain("again", id="another"),
     plain("no id", id=""),
     plain("late", usage=None),
+    plain("wörds"),
+    plain(""),
+    {"usage": {"prompt_tokens": 5, "completion_tokens": 1}, **plain("and their count")},
+    json.dumps(plain("?")).encode().replace(b"?", b"\xff"),
+    json.dumps(plain("?")).encode().replace(b"?", b"\x01"),
+    json.dumps(plain("?")).encode().replace(b"?", b"\\q"),
     chunk({"content": "x", "tool_calls": []}),
     chunk({"role": "assistant", "content": "role again"}),
     chunk({}, "eos"),
