@@ -43,6 +43,8 @@ STREAMING = (
     (b"x-accel-buffering", b"no"),  # nginx would hold the stream back
     NOSNIFF,
 )
+CACHE_MISSED = ((b"x-sluiceway-cache", b"miss"),)
+CACHE_BYPASSED = ((b"x-sluiceway-cache", b"bypass"),)
 
 
 def inference_app(endpoint: str, edge: Edge) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
@@ -346,14 +348,14 @@ def _dropped(names: Sequence[str]) -> tuple[bytes, bytes]:
     return b"x-sluiceway-dropped", _latin(",".join(names))
 
 
-def _cached(call: Call, told: CacheTold) -> Headers:
+def _cached(call: Call, told: CacheTold) -> Sequence[tuple[bytes, bytes]]:
     """Note what the cache had to do with the answer, and return it with what a hit has saved."""
     call.cached = told.result
-    headers = [(b"x-sluiceway-cache", told.result.encode())]
-    if told.result == "hit":
-        headers.append((b"age", b"%d" % told.age_s))
-        if told.saved_nanousd is not None:
-            headers.append((b"x-sluiceway-saved-usd", usd_text(told.saved_nanousd).encode()))
+    if told.result != "hit":
+        return CACHE_MISSED if told.result == "miss" else CACHE_BYPASSED
+    headers = [(b"x-sluiceway-cache", b"hit"), (b"age", b"%d" % told.age_s)]
+    if told.saved_nanousd is not None:
+        headers.append((b"x-sluiceway-saved-usd", usd_text(told.saved_nanousd).encode()))
     return headers
 
 

@@ -30,7 +30,7 @@ from api.errors import event_of
 from api.idempotency import HEADER as IDEMPOTENCY_KEY
 from api.idempotency import Once, fingerprint_of
 from api.responses import Keeping, broken, runs_in_background
-from shared.cache.control import CacheControl, read_control
+from shared.cache.control import PLAIN, CacheControl, read_control
 from shared.clock import Deadline
 from shared.errors import (
     GatewayError,
@@ -171,7 +171,8 @@ class Call:
 
     def cache_control(self) -> CacheControl:
         """Return what the caller says about caching."""
-        return read_control(self.headers.get(b"cache-control"))
+        header = self.headers.get(b"cache-control")
+        return PLAIN if header is None else read_control(header)
 
     def overhead(self, upstream_ms: int) -> bytes:
         """Note our own share of the time so far, and return it in milliseconds."""

@@ -62,6 +62,9 @@ class CacheAway(Exception):
 class AnswerCache(Protocol):
     """Keeps answers for a while. Losing any of them loses no more than time and money."""
 
+    def at_hand(self, address: Address) -> Looked | None:
+        """Return what `look` would, None where only that can tell, for it has to wait."""
+
     async def look(self, address: Address) -> Looked | None:
         """Return what is there; None when the cache cannot be asked. Waits 0.2 s at most."""
 

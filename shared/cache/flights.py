@@ -24,20 +24,31 @@ class Lead:
     It ends once: with `land`, or with `give_up`, after which one of those who wait has the lead.
     """
 
-    __slots__ = ("_digest", "_flights", "_waiting")
+    __slots__ = ("_among", "_digest", "_waiting")
 
-    def __init__(self, flights: "Flights | None", digest: str) -> None:
-        self._flights = flights
+    def __init__(self, among: "dict[str, Lead] | None", digest: str) -> None:
+        self._among = among
         self._digest = digest
         self._waiting: list[asyncio.Future[Landed | None]] | None = None  # mostly nobody does
 
     def land(self, entry: Entry | None = None, error: ChainFailed | None = None) -> None:
         """Tell all that wait what it came to; see `Landed`."""
-        self._end(None if self._waiting is None else Landed(entry=entry, error=error))
+        if self._waiting is not None:
+            self._end(Landed(entry=entry, error=error))
+        elif self._among is not None:
+            self._among.pop(self._digest, None)
+            self._among = None
 
     def give_up(self) -> None:
         """Leave it to another; does nothing after the end."""
         self._end(None)
+
+    def fail(self, failure: BaseException) -> None:
+        """Tell all that wait of a failure that is theirs as well, or leave it to another."""
+        if isinstance(failure, ChainFailed):
+            self.land(error=failure)
+        else:
+            self.give_up()
 
     async def wait(self) -> Landed | None:
         """Return what it came to; None when its leader has given up."""
@@ -48,9 +59,9 @@ class Lead:
         return await answer
 
     def _end(self, landed: Landed | None) -> None:
-        flights, self._flights = self._flights, None
-        if flights is not None:
-            flights.close(self._digest)
+        among, self._among = self._among, None
+        if among is not None:
+            among.pop(self._digest, None)
         waiting, self._waiting = self._waiting, None
         for answer in waiting or ():
             if not answer.done():  # its caller may have gone
@@ -70,7 +81,7 @@ class Flights:
         """Return the lead when nobody has it."""
         if digest in self._open:
             return None
-        lead = self._open[digest] = Lead(self, digest)
+        lead = self._open[digest] = Lead(self._open, digest)
         return lead
 
     async def join(self, digest: str) -> Lead | Landed:
@@ -84,7 +95,3 @@ class Flights:
     def apart(self) -> Lead:
         """Return a lead that nobody waits for."""
         return Lead(None, "")
-
-    def close(self, digest: str) -> None:
-        """Forget a question; its lead calls this."""
-        self._open.pop(digest, None)

@@ -57,7 +57,11 @@ class MemoryCache:
         return len(self._kept)
 
     async def look(self, address: Address) -> Looked:
-        self._hear()
+        return self.at_hand(address)
+
+    def at_hand(self, address: Address) -> Looked:
+        if self._bulletin is not None and self._bulletin.has_news():
+            self._clear()
         stored = self._kept.get(address.digest)
         if stored is None:
             return self._nothing
@@ -73,19 +77,21 @@ class MemoryCache:
         # What others are told to forget meanwhile is heard before the next look, and goes then.
         if mark != self._nothing.mark or entry.size_bytes > self._most_entry_bytes:
             return
-        digest = address.digest
-        if digest in self._kept:
+        kept, digest = self._kept, address.digest
+        if digest in kept:
             self._drop(digest)
         at_s = self._clock.monotonic()
         stored = _encode(_Kept(at_s, address.tenant, address.model, entry))
-        self._kept[digest] = stored
+        kept[digest] = stored
         self.size_bytes += len(stored) + BESIDES_BYTES
-        while len(self._kept) > self._most_entries or self.size_bytes > self._most_bytes:
-            self._drop(next(iter(self._kept)))
+        while len(kept) > self._most_entries or self.size_bytes > self._most_bytes:
+            _, gone = kept.popitem(last=False)
+            self.size_bytes -= len(gone) + BESIDES_BYTES
             observe_cache_eviction()
 
     async def forget(self, *, tenant: str | None, model: str | None) -> int:
-        self._hear()
+        if self._bulletin is not None and self._bulletin.has_news():
+            self._clear()
         meant = [
             digest
             for digest, kept in ((digest, _decode(stored)) for digest, stored in self._kept.items())
@@ -98,11 +104,10 @@ class MemoryCache:
             self._bulletin.post()
         return len(meant)
 
-    def _hear(self) -> None:
-        if self._bulletin is not None and self._bulletin.has_news():
-            self._kept.clear()
-            self.size_bytes = 0
-            self._renew_mark()
+    def _clear(self) -> None:
+        self._kept.clear()
+        self.size_bytes = 0
+        self._renew_mark()
 
     def _renew_mark(self) -> None:
         self._forgotten += 1

@@ -62,6 +62,9 @@ class RedisCache:
             self._task.cancel()
             await asyncio.wait([self._task])
 
+    def at_hand(self, _address: Address) -> Looked | None:
+        return None
+
     async def look(self, address: Address) -> Looked | None:
         wire = self._wire
         if wire is None:

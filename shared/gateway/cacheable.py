@@ -14,6 +14,8 @@ from shared.identity import Principal
 from shared.providers.request import InferenceRequest
 from shared.routing.route import Route
 
+RESPONSES = "/v1/responses"
+
 SETTLED = frozenset({"/v1/embeddings", "/v1/moderations", "/v1/rerank"})
 """What is answered here is the same each time."""
 
@@ -29,7 +31,7 @@ _MEANINGLESS: Mapping[str, frozenset[str]] = {
     "/v1/completions": _IDLE | {"model"},
     "/v1/messages": _IDLE | {"model"},
     # A response repeats most of its question.
-    "/v1/responses": frozenset({"stream", "stream_options", "model"}),
+    RESPONSES: frozenset({"stream", "stream_options", "model"}),
 }
 """What is left out of the name of an answer, by endpoint; others are not cached.
 
@@ -41,6 +43,9 @@ STREAMED = frozenset({"/v1/chat/completions", "/v1/messages"})
 
 _OUTSIDE = frozenset({"web_search_options", "mcp_servers", "container"})
 """Fields by which an answer depends on more than the question."""
+
+_TELLING = _OUTSIDE | {"store", "audio", "tools"}
+"""Without any of them nothing speaks against it, except where responses are kept unasked."""
 
 MOST_MARKS = 1_000
 
@@ -58,24 +63,28 @@ class Names:
         self, principal: Principal, route: Route, request: InferenceRequest, control: CacheControl
     ) -> Address | None:
         """Return where the answer is kept, None for a call that is none of the cache's business."""
-        meaningless = _MEANINGLESS.get(request.endpoint)
+        endpoint, head = request.endpoint, request.head
+        meaningless = _MEANINGLESS.get(endpoint)
         if meaningless is None or control.no_store:
             return None
         # The config, or the caller by naming an age, may want more than is settled.
         opted = self._all or bool(control.max_age_s)
-        if not (opted or _is_settled(request)):
+        if not opted and head.seed is None and head.temperature != 0 and endpoint not in SETTLED:
             return None
-        if request.stream and request.endpoint not in STREAMED:
+        if head.stream and endpoint not in STREAMED:
             return None
         fields = fields_of(request.raw)
-        if fields is None or _has_effects(request.endpoint, fields):
+        if fields is None:
             return None
-        if not opted and _looks_outside(fields):
-            return None
+        if endpoint == RESPONSES or not _TELLING.isdisjoint(fields):
+            if _has_effects(endpoint, fields):
+                return None
+            if not opted and _looks_outside(fields):
+                return None
         tenant = "" if self._across_tenants else principal.tenant_id
         digest = digest_of(
             fields,
-            endpoint=f"{tenant}{request.endpoint}",
+            endpoint=f"{tenant}{endpoint}",
             mark=self._marks.get(route.model) or self._mark(route),
             headers=request.headers,
             without=meaningless,
@@ -96,24 +105,16 @@ class Names:
         return mark
 
 
-def _is_settled(request: InferenceRequest) -> bool:
-    """Return whether the answer hardly changes from one time to the next."""
-    head = request.head
-    return request.endpoint in SETTLED or head.temperature == 0 or head.seed is not None
-
-
 def _has_effects(endpoint: str, fields: Fields) -> bool:
     """Return whether asking does more than to get an answer, or the answer is more than text."""
-    match endpoint:
-        case "/v1/responses":
-            return fields.get("store") is not False or bool(fields.get("background"))
-        case _:
-            return bool(fields.get("store") or fields.get("audio"))
+    if endpoint == RESPONSES:
+        return fields.get("store") is not False or bool(fields.get("background"))
+    return bool(fields.get("store") or fields.get("audio"))
 
 
 def _looks_outside(fields: Fields) -> bool:
     """Return whether the provider itself searches, runs or fetches something."""
-    if not _OUTSIDE.isdisjoint(fields) and any(fields.get(name) for name in _OUTSIDE):
+    if any(fields.get(name) for name in _OUTSIDE):
         return True
     tools = fields.get("tools")
     return isinstance(tools, list) and any(

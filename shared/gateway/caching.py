@@ -1,14 +1,14 @@
 """A gateway that gives answers again which it has given before."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Generic, TypeVar
 
 import msgspec
+from msgspec.structs import force_setattr
 from typing_extensions import override
 
-from shared.cache.control import CacheControl
+from shared.cache.control import PLAIN, CacheControl
 from shared.cache.entry import Address, Entry
 from shared.cache.flights import Landed, Lead
 from shared.cache.wiring import Shelf
@@ -16,9 +16,9 @@ from shared.clock import Deadline
 from shared.errors import ChainFailed, DeadlineExceeded
 from shared.gateway.answer import BYPASS, MISS, Answer, CacheTold, CallContext, ServedStream, hit
 from shared.gateway.cacheable import Names
-from shared.gateway.kept_stream import RecordedStream, ReplayedStream
+from shared.gateway.kept_stream import RecordedStream, replayed
 from shared.gateway.leading import Led, NotedBooks
-from shared.gateway.replay import Recording, told_again
+from shared.gateway.replay import Recording
 from shared.gateway.runner import Kit
 from shared.gateway.service import Gateway
 from shared.identity import Principal
@@ -34,9 +34,6 @@ STREAM_RATIO = 64
 """A stream takes some fifty times the bytes of its whole answer: of one that takes more than this
 times what may be kept, the rest is not even read."""
 
-ALONE = nullcontext()
-"""Nobody waits for such a call."""
-
 Given = TypeVar("Given")
 
 
@@ -49,16 +46,6 @@ class Turn(msgspec.Struct, Generic[Given], frozen=True, kw_only=True, gc=False):
     given: Given | None = None
     led: Led | None = None
     until: Deadline | None = None
-
-
-class _Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What of a call the cache has to know; no `address`: it is none of its business."""
-
-    tenant_id: str
-    route: Route
-    control: CacheControl
-    address: Address | None
-    own_deadline: bool
 
 
 class CachingGateway(Gateway):
@@ -85,28 +72,37 @@ class CachingGateway(Gateway):
         context: CallContext,
         route: Route | None = None,
     ) -> Answer:
-        call = self._call(principal, request, context, route)
-        turn = await self._turn(call, deadline, _answer_of)
-        if turn.given is not None:
-            return turn.given
-        if call is not None and turn.led is None:
+        control = context.cache
+        if control is not None:
+            route = route or self._route(principal, request.head.model)
+        led = self._led(principal, request, context, route)
+        if led is not None and not led.has_missed:
+            turn = await self._turn(led, principal, context, deadline, _answer_of)
+            if turn.given is not None:
+                return turn.given
+            led, deadline = turn.led, turn.until or deadline
+        if control is not None and led is None:
             observe_cache(BYPASS.result)
-        with turn.led or ALONE:
+        try:
             answer = await super().complete(
                 principal,
                 request,
-                deadline=turn.until or deadline,
+                deadline=deadline,
                 books=books,
                 holds=holds,
                 context=context,
-                route=call.route if call else route,
+                route=route,
             )
-        if call is None:
+        except BaseException as failure:
+            if led is not None:
+                led.fail(failure)
+            raise
+        if control is None:
             return answer
-        if turn.led is None:
+        if led is None:
             return _telling(answer, BYPASS)
-        turn.led.answered(_entry_of(answer), answer.given_by)
-        return _telling(answer, _missed(call.control))
+        led.answered(_entry_of(answer), answer.given_by)
+        return _telling(answer, _missed(control))
 
     @override
     async def stream(
@@ -120,31 +116,41 @@ class CachingGateway(Gateway):
         context: CallContext,
         route: Route | None = None,
     ) -> ServedStream:
-        call = self._call(principal, request, context, route)
-        turn = await self._turn(call, deadline, partial(_stream_of, request))
-        if turn.given is not None:
-            return turn.given
-        if call is not None and turn.led is None:
+        control = context.cache
+        if control is not None:
+            route = route or self._route(principal, request.head.model)
+        led = self._led(principal, request, context, route)
+        if led is not None and not led.has_missed:
+            give = partial(replayed, request)
+            turn = await self._turn(led, principal, context, deadline, give)
+            if turn.given is not None:
+                return turn.given
+            led, deadline = turn.led, turn.until or deadline
+        if control is not None and led is None:
             observe_cache(BYPASS.result)
         noted = NotedBooks(books)
-        with turn.led or ALONE:
+        try:
             stream = await super().stream(
                 principal,
                 request,
-                deadline=turn.until or deadline,
-                books=books if turn.led is None else noted,
+                deadline=deadline,
+                books=books if led is None else noted,
                 holds=holds,
                 context=context,
-                route=call.route if call else route,
+                route=route,
             )
-        if call is None:
+        except BaseException as failure:
+            if led is not None:
+                led.fail(failure)
+            raise
+        if control is None:
             return stream
-        if turn.led is None:
+        if led is None:
             stream.cache = BYPASS
             return stream
         most_bytes = self.shelf.rules.max_entry_kb * 1024 * STREAM_RATIO
         recording = Recording(request, most_bytes=most_bytes)
-        return RecordedStream(stream, _missed(call.control), turn.led, recording, noted)
+        return RecordedStream(stream, _missed(control), led, recording, noted)
 
     async def forget(self, *, tenant: str | None, model: str | None) -> int:
         """Forget the answers of a tenant, of a model, of both, or all; return how many were found.
@@ -160,9 +166,41 @@ class CachingGateway(Gateway):
             model=model if route is None else route.model,
         )
 
+    def _led(
+        self,
+        principal: Principal,
+        request: InferenceRequest,
+        context: CallContext,
+        route: Route | None,
+    ) -> Led | None:
+        """Return the call as one for the cache, None for one that is none of its business.
+
+        It has the lead unless another asks the same, and what the cache has where that is at hand.
+        """
+        control = context.cache
+        if control is None or route is None:
+            return None
+        address = self._names.address_of(principal, route, request, control)
+        if address is None:
+            return None
+        shelf = self.shelf
+        flights = shelf.flights
+        lead = flights.apart() if control.no_cache else flights.lead(address.digest)
+        led = Led(shelf, route, address, lead)
+        if lead is not None:
+            try:
+                looked = led.looked = shelf.cache.at_hand(address)
+                led.has_missed = looked is not None and looked.entry is None
+            except BaseException as failure:
+                lead.fail(failure)
+                raise
+        return led
+
     async def _turn(
         self,
-        call: "_Call | None",
+        led: Led,
+        principal: Principal,
+        context: CallContext,
         deadline: Deadline,
         give: Callable[[Entry, CacheTold], Given | None],
     ) -> Turn[Given]:
@@ -174,35 +212,36 @@ class CachingGateway(Gateway):
             ChainFailed: what the same question, asked at the same time, has come to.
             DeadlineExceeded: the caller's own time ran out while another was asking.
         """
-        if call is None or call.address is None:
-            return Turn()
         until = None
-        flights = self.shelf.flights
-        lead: Lead | Landed | None
-        lead = flights.apart() if call.control.no_cache else flights.lead(call.address.digest)
-        if lead is None:
-            until = self._until(call, deadline)
+        if led.lead is None:
+            # Waiting for another is a part of the route's time.
+            total = Deadline.after(led.route.timeouts.total_s, self.kit.clock)
+            until = total if total.at_s < deadline.at_s else deadline
             began_s = self.kit.clock.monotonic()
-            lead = await self._joined(call, call.address, until)
+            lead = await self._joined(led.address, until, context)
             if isinstance(lead, Landed):
                 waited_s = self.kit.clock.monotonic() - began_s
-                return self._shared(call, lead, waited_s, until, give)
-        led = Led(self.shelf, call.route, call.address, lead)
-        with led:
-            looked = await self.shelf.cache.look(call.address)
+                return self._shared(principal, lead, waited_s, until, give)
+            led.lead = lead
+        looked = led.looked
+        if looked is None:
+            try:
+                looked = led.looked = await self.shelf.cache.look(led.address)
+            except BaseException as failure:
+                led.fail(failure)
+                raise
         if looked is None:  # it is away
             led.found(None)
             return Turn(until=until)
-        led.mark = looked.mark
-        if looked.entry is None or not _is_wanted(call.control, looked.age_s):
+        if looked.entry is None or not _is_wanted(context.cache or PLAIN, looked.age_s):
             return Turn(led=led, until=until)
         led.found(looked.entry)
         told = hit(looked.entry, age_s=looked.age_s)
-        return Turn(given=self._given(call, looked.entry, told, give), until=until)
+        return Turn(given=self._given(principal, looked.entry, told, give), until=until)
 
     def _shared(
         self,
-        call: "_Call",
+        principal: Principal,
         landed: Landed,
         waited_s: float,
         until: Deadline,
@@ -218,11 +257,11 @@ class CachingGateway(Gateway):
         if landed.entry is None:
             return Turn(until=until)
         told = hit(landed.entry, waited_s=waited_s)
-        return Turn(given=self._given(call, landed.entry, told, give), until=until)
+        return Turn(given=self._given(principal, landed.entry, told, give), until=until)
 
     def _given(
         self,
-        call: "_Call",
+        principal: Principal,
         entry: Entry,
         told: CacheTold,
         give: Callable[[Entry, CacheTold], Given | None],
@@ -231,16 +270,18 @@ class CachingGateway(Gateway):
         given = give(entry, told)
         if given is not None:
             observe_cache("hit", entry.provider, entry.cost_nanousd)
-            self.shelf.hits.add(call.tenant_id, entry)
+            self.shelf.hits.add(principal.tenant_id, entry)
         return given
 
-    async def _joined(self, call: "_Call", address: Address, deadline: Deadline) -> Lead | Landed:
+    async def _joined(
+        self, address: Address, until: Deadline, context: CallContext
+    ) -> Lead | Landed:
         """Return what a question comes to that another asks, or the lead that it has given up."""
         try:
-            async with self.kit.clock.timeout(deadline.left_s(self.kit.clock)):
+            async with self.kit.clock.timeout(until.left_s(self.kit.clock)):
                 return await self.shelf.flights.join(address.digest)
         except TimeoutError as error:
-            if call.own_deadline:
+            if context.own_deadline:
                 raise DeadlineExceeded(
                     "The time given by X-Sluiceway-Timeout was over before any target answered."
                 ) from error
@@ -249,31 +290,6 @@ class CachingGateway(Gateway):
                 "The same question, asked before, has no answer yet.",
                 attempts=(),
             ) from error
-
-    def _call(
-        self,
-        principal: Principal,
-        request: InferenceRequest,
-        context: CallContext,
-        route: Route | None,
-    ) -> "_Call | None":
-        """Return what the cache has to know, None for a call that has none."""
-        control = context.cache
-        if control is None:
-            return None
-        route = route or self._route(principal, request.head.model)
-        return _Call(
-            tenant_id=principal.tenant_id,
-            route=route,
-            control=control,
-            address=self._names.address_of(principal, route, request, control),
-            own_deadline=context.own_deadline,
-        )
-
-    def _until(self, call: "_Call", deadline: Deadline) -> Deadline:
-        """Return when all must have ended: waiting for another is a part of the route's time."""
-        total = Deadline.after(call.route.timeouts.total_s, self.kit.clock)
-        return total if total.at_s < deadline.at_s else deadline
 
 
 def _is_wanted(control: CacheControl, age_s: float) -> bool:
@@ -290,7 +306,7 @@ def _missed(control: CacheControl) -> CacheTold:
 
 def _telling(answer: Answer, told: CacheTold) -> Answer:
     """Return the answer with that in it. Nobody else has seen it yet, and a copy costs 1 µs."""
-    msgspec.structs.force_setattr(answer, "cache", told)
+    force_setattr(answer, "cache", told)
     return answer
 
 
@@ -307,11 +323,6 @@ def _answer_of(entry: Entry, told: CacheTold) -> Answer:
         dropped=entry.dropped,
         cache=told,
     )
-
-
-def _stream_of(request: InferenceRequest, entry: Entry, told: CacheTold) -> ReplayedStream | None:
-    pieces = told_again(request, entry.body)
-    return None if pieces is None else ReplayedStream(entry, told, pieces)
 
 
 def _entry_of(answer: Answer) -> Entry | None:

@@ -6,8 +6,9 @@ from shared.cache.entry import Entry
 from shared.errors import FailedAttempt
 from shared.gateway.answer import CacheTold, CostDoubt, ServedStream
 from shared.gateway.leading import Led, NotedBooks
-from shared.gateway.replay import Recording
+from shared.gateway.replay import Recording, told_again
 from shared.limits.limiter import Standing
+from shared.providers.request import InferenceRequest
 
 
 class RecordedStream:
@@ -138,3 +139,9 @@ class ReplayedStream:
 
     async def aclose(self) -> None:
         """Need no more."""
+
+
+def replayed(request: InferenceRequest, entry: Entry, told: CacheTold) -> ReplayedStream | None:
+    """Return a kept answer as a stream, None where it cannot be told as one."""
+    pieces = told_again(request, entry.body)
+    return None if pieces is None else ReplayedStream(entry, told, pieces)

@@ -1,13 +1,11 @@
 """A call that is made for the cache, and for all that wait for the same answer."""
 
 from collections.abc import Coroutine
-from types import TracebackType
 from typing import Any
 
-from shared.cache.entry import Address, Entry, Mark
+from shared.cache.entry import Address, Entry, Looked
 from shared.cache.flights import Lead
 from shared.cache.wiring import Shelf
-from shared.errors import ChainFailed
 from shared.ledger.books import Books, Charge, Opening, Outcome
 from shared.routing.route import Route
 
@@ -50,48 +48,42 @@ class NotedBooks:
 class Led:
     """A call that is made for the cache, and for all that wait for the same answer.
 
-    As a context it tells those that wait of a failure: one that ends the call ends theirs, after
-    any other one of them has the lead.
+    It has no `lead` yet while another asks the same, and has not `looked` where it must wait for
+    what the cache says.
     """
 
-    __slots__ = ("_address", "_lead", "_route", "_shelf", "mark")
+    __slots__ = ("_shelf", "address", "has_missed", "lead", "looked", "route")
 
-    def __init__(self, shelf: Shelf, route: Route, address: Address, lead: Lead) -> None:
-        self.mark: Mark = ()
+    def __init__(self, shelf: Shelf, route: Route, address: Address, lead: Lead | None) -> None:
+        self.route = route
+        self.address = address
+        self.lead = lead
+        self.looked: Looked | None = None
+        self.has_missed = False
+        """Whether the cache was asked at once, and has nothing."""
         self._shelf = shelf
-        self._route = route
-        self._address = address
-        self._lead = lead
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        failure: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        if failure is None:
-            return
-        if isinstance(failure, ChainFailed):
-            self._lead.land(error=failure)
-        else:
-            self._lead.give_up()
 
     def answered(self, entry: Entry | None, by: str) -> None:
         """Keep the answer that a target of the route `by` gave, and give it to those that wait.
 
         One of a fallback is not kept: it stands in only for as long as the route's own are down.
         """
-        if entry is not None and by == self._route.model:
-            self._shelf.cache.keep(self._address, entry, self.mark)
-        self._lead.land(entry)
+        if entry is not None and by == self.route.model and self.looked is not None:
+            self._shelf.cache.keep(self.address, entry, self.looked.mark)
+        if self.lead is not None:
+            self.lead.land(entry)
 
     def found(self, entry: Entry | None) -> None:
-        """Tell those that wait what the cache has."""
-        self._lead.land(entry)
+        """Tell those that wait what there is."""
+        if self.lead is not None:
+            self.lead.land(entry)
+
+    def fail(self, failure: BaseException) -> None:
+        """Tell those that wait of a failure that ends their calls, too; of others one may lead."""
+        if self.lead is not None:
+            self.lead.fail(failure)
 
     def give_up(self) -> None:
         """Let another ask; does nothing after any of the above."""
-        self._lead.give_up()
+        if self.lead is not None:
+            self.lead.give_up()

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import repeat, starmap
 from operator import attrgetter
 from typing import Protocol, TypeVar
 
@@ -262,7 +263,7 @@ def _drained(waiting: deque[_Amount]) -> list[_Amount]:
     """Take what waits now."""
     taken: list[_Amount] = []
     with suppress(IndexError):  # another thread was faster
-        taken.extend(waiting.popleft() for _ in range(len(waiting)))
+        taken.extend(starmap(waiting.popleft, repeat((), len(waiting))))
     return taken
 
 
