@@ -10,8 +10,9 @@ from shared.limits.limiter import Policy, Scope, Standing, Taken
 from shared.limits.local import LocalLimiter
 from shared.limits.owed import Owed
 from shared.limits.redis import RedisAway, RedisLink
-from shared.limits.rules import Demand, State, figures_of, refusal, standing_of
-from shared.limits.waiting import Unsure, Waiting, taken_by, unlimited
+from shared.limits.rules import Demand, figures_of, refusal, standing_of
+from shared.limits.seen import Seen
+from shared.limits.waiting import Unsure, Waiting, unlimited
 from shared.telemetry.log import get_logger
 from shared.telemetry.metrics import LIMITER_FALLBACK, REDIS_FAILURES
 
@@ -30,10 +31,11 @@ LEASE_S = 15.0
 IDLE_BEATS = 12
 """A process that took nothing for a minute leaves the others its share."""
 
+LINGER_S = 0.005
+"""What calls gave back waits so long for others to take something, where there is plenty left."""
+
 MAX_TAKES = 256
 MAX_ROWS = 256
-MAX_SEEN = 20_000
-"""States of scopes to carry on from; the longest unused go first."""
 
 
 class SharedLimiter:
@@ -55,14 +57,16 @@ class SharedLimiter:
         self._waiting: list[Waiting] = []
         self._owed = Owed()
         self._held: set[Taken] = set()
-        self._seen: dict[str, State] = {}
+        self._seen = Seen()
         self._unsure: Unsure | None = None
         self._number = int(clock.now().timestamp() * 1000)  # an owner's earlier life had others
         self._offset_s: float | None = None  # Redis' clock less ours
         self._idle_beats = IDLE_BEATS
         self._beat_due = True
-        self._wanted = asyncio.Event()
+        self._idle: asyncio.Future[None] | None = None
+        self._lingering: asyncio.TimerHandle | None = None
         self._first = asyncio.Event()
+        self._hurries = False  # what is owed need not wait for a take
         self._alone: LocalLimiter | None = LocalLimiter(clock, share=processes, stands_in=True)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -77,6 +81,7 @@ class SharedLimiter:
 
     async def aclose(self) -> None:
         tasks, self._tasks = self._tasks, []
+        self._hurry()
         for task in tasks:
             task.cancel()
         if not tasks:
@@ -105,8 +110,15 @@ class SharedLimiter:
             answer = self._decide_alone(self._alone, waiting)
         else:
             self._waiting.append(waiting)
-            self._wanted.set()
-            answer = await self._verdict(waiting)
+            if self._idle is not None:
+                self._wake()
+            try:
+                answer = await waiting.answer
+            except asyncio.CancelledError:
+                # Admitted a moment before its caller went; else the answer is cancelled itself.
+                if not waiting.answer.cancelled() and isinstance(waiting.answer.result(), Taken):
+                    self.undo(waiting.answer.result())  # type: ignore[arg-type]  # just looked
+                raise
         if isinstance(answer, Taken):
             return answer
         raise answer
@@ -114,29 +126,42 @@ class SharedLimiter:
     def give_back(self, taken: Taken, *, used_tokens: int) -> None:
         if self._alone is not None:
             self._alone.give_back(taken, used_tokens=used_tokens)
-        self._end(taken, Demand(0, taken.tokens - used_tokens))
+        self._end(taken, 0, taken.tokens - used_tokens)
 
     def undo(self, taken: Taken) -> None:
         if self._alone is not None:
             self._alone.undo(taken)
-        self._end(taken, Demand(1, taken.tokens))
+        self._end(taken, 1, taken.tokens)
 
-    def _end(self, taken: Taken, change: Demand) -> None:
+    def _end(self, taken: Taken, requests: int, tokens: int) -> None:
         if taken not in self._held:
             return
         self._held.discard(taken)
-        for scope in taken.scopes:
-            self._owed.add(scope, change, (taken.slot,))
-        self._wanted.set()
+        self._owed.end(taken.scopes, requests, tokens, taken.slot)
+        if self._hurries:
+            return
+        if not self._seen.are_roomy(taken.scopes):
+            self._hurry()
+        elif self._lingering is None:
+            loop = asyncio.get_running_loop()
+            self._lingering = loop.call_later(LINGER_S, self._hurry)
 
-    async def _verdict(self, waiting: Waiting) -> Taken | Exception:
-        try:
-            return await waiting.answer
-        except asyncio.CancelledError:
-            # Admitted a moment before its caller went; otherwise the answer is cancelled itself.
-            if not waiting.answer.cancelled() and isinstance(waiting.answer.result(), Taken):
-                self.undo(waiting.answer.result())  # type: ignore[arg-type]  # just looked
-            raise
+    def _hurry(self) -> None:
+        """Send what is owed, though nobody takes anything."""
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        self._hurries = True
+        self._wake()
+
+    def _wake(self) -> None:
+        idle, self._idle = self._idle, None
+        if idle is not None and not idle.done():
+            idle.set_result(None)
+
+    @property
+    def _is_due(self) -> bool:
+        return bool(self._waiting or self._beat_due or (self._hurries and self._owed))
 
     # The task that talks to Redis
 
@@ -145,10 +170,10 @@ class SharedLimiter:
             try:
                 await self._meet()
                 while True:
-                    await self._wanted.wait()
-                    self._wanted.clear()
-                    while self._waiting or self._owed or self._beat_due:
+                    while self._is_due:
                         await self._exchange()
+                    self._idle = asyncio.get_running_loop().create_future()
+                    await self._idle
             except RedisAway as error:
                 if self._alone is None or not self._first.is_set():
                     log.warning("limits.away", why=str(error), policy=self._policy)
@@ -165,7 +190,7 @@ class SharedLimiter:
             await self._clock.sleep(BEAT_S)
             self._idle_beats += 1
             self._beat_due = True
-            self._wanted.set()
+            self._wake()
 
     async def _meet(self) -> None:
         """Connect, prove that Redis takes writes, and hand in what was taken without it."""
@@ -176,7 +201,7 @@ class SharedLimiter:
         self._alone = None
         LIMITER_FALLBACK.set(0)
         self._first.set()
-        self._wanted.set()
+        self._hurries = True
 
     async def _greet(self) -> None:
         """Connect, and learn what became of the batch without an answer.
@@ -200,7 +225,7 @@ class SharedLimiter:
 
     async def _leave(self) -> None:
         for taken in tuple(self._held):
-            self._end(taken, Demand(0, 0))
+            self._end(taken, 0, 0)
         self._idle_beats = IDLE_BEATS
         await self._greet()  # the worker may have left a reply unread
         while self._owed or self._beat_due:
@@ -211,15 +236,21 @@ class SharedLimiter:
         calls = [call for call in self._waiting if not call.answer.done()]
         calls, self._waiting = calls[:MAX_TAKES], calls[MAX_TAKES:]
         rows = self._owed.cut(MAX_ROWS)
+        self._hurries = self._hurries and bool(self._owed)
         beat, self._beat_due = self._beat_due, False
         self._number += 1
-        batch = Batch(self._owner, self._number, self._seen)
+        batch = Batch(self._owner, self._number, self._seen.states)
         for row in rows:
             batch.move(row)
         if beat:
             self._add_beat(batch)
         places = [
-            batch.take(call.scopes, call.tokens, call.slot, min(LEASE_S, call.slot_s))
+            batch.take(
+                call.scopes,
+                call.tokens,
+                call.slot,
+                min(LEASE_S, call.slot_s),
+            )
             for call in calls
         ]
         try:
@@ -260,37 +291,37 @@ class SharedLimiter:
         self._offset_s = reply.now_s - self._clock.monotonic()
         counted = self._idle_beats < IDLE_BEATS
         self._processes = max(1, reply.processes if counted else reply.processes + 1)
-        for scope, (levels, _) in zip(batch.scopes, reply.scopes, strict=True):
-            self._seen.pop(scope.name, None)  # to the end of the line
-            self._seen[scope.name] = State(reply.now_s, levels)
-        while len(self._seen) > MAX_SEEN:
-            del self._seen[next(iter(self._seen))]
+        self._seen.learn(reply.now_s, zip(batch.scopes, reply.scopes, strict=True))
 
     def _tell(
         self, calls: Sequence[Waiting], places: Sequence[list[int]], batch: Batch, reply: Reply
     ) -> None:
         figures = [figures_of(scope.limits) for scope in batch.scopes]
-        standings: dict[tuple[int, ...], Standing] = {}
+        standings: dict[int, Standing] = {}
         now_s = self._clock.monotonic()
         for call, numbers, admitted in zip(calls, places, reply.verdicts, strict=True):
-            place = tuple(numbers)
-            standing = standings.get(place)
+            answer = call.answer
+            standing = standings.get(id(numbers))  # calls of one key have them in common
             if standing is None:
-                standing = standings[place] = standing_of(
-                    (figures[number - 1], reply.scopes[number - 1][0]) for number in place
+                standing = standings[id(numbers)] = standing_of(
+                    (figures[number - 1], reply.scopes[number - 1][0]) for number in numbers
                 )
             if admitted:
-                self._admit(call, taken_by(call, standing, now_s))
-            elif not call.answer.done():
-                rows = [(batch.scopes[n - 1], *reply.scopes[n - 1]) for n in place]
-                call.answer.set_result(refusal(rows, Demand(1, call.tokens), standing))
-
-    def _admit(self, call: Waiting, taken: Taken) -> None:
-        self._held.add(taken)
-        if call.answer.done():  # its caller has gone
-            self.undo(taken)
-        else:
-            call.answer.set_result(taken)
+                taken = Taken(
+                    standing=standing,
+                    scopes=call.scopes,
+                    tokens=call.tokens,
+                    slot=call.slot,
+                    until_s=now_s + call.slot_s,
+                )
+                self._held.add(taken)
+                if answer.done():  # its caller has gone
+                    self.undo(taken)
+                else:
+                    answer.set_result(taken)
+            elif not answer.done():
+                rows = [(batch.scopes[n - 1], *reply.scopes[n - 1]) for n in numbers]
+                answer.set_result(refusal(rows, Demand(1, call.tokens), standing))
 
     # Without Redis
 
@@ -301,7 +332,7 @@ class SharedLimiter:
             self._alone = LocalLimiter(
                 self._clock,
                 share=self._processes,
-                start=dict(self._seen),
+                start=dict(self._seen.states),
                 offset_s=self._offset_s or 0.0,
                 stands_in=True,
             )
