@@ -62,6 +62,10 @@ class Estimates:
             self._costs[id(step)] = known
         return known
 
+    def differing(self, plan: Plan) -> tuple[Step, ...]:
+        """Return the steps of a plan that stand for all of them here."""
+        return self._catalog.differing(plan)
+
     def most_tokens(self, steps: Iterable[Step]) -> int:
         """Return the tokens of the dearest target, input and output together."""
         most = 0
@@ -204,13 +208,14 @@ class Admission:
             BudgetExceeded: the money is spent, or held by other calls for too long.
             StoreUnavailable: no money is at hand and the database cannot be asked for some.
         """
+        steps = estimates.differing(plan)
         scopes = self._scopes.find(principal, route=plan.configured, user=context.user)
         taken: Taken | None = None
         if scopes:
             try:
                 taken = await self._limiter.take(
                     scopes,
-                    tokens=estimates.most_tokens(plan.steps),
+                    tokens=estimates.most_tokens(steps),
                     # A job may run again, so its id names no single call.
                     slot=context.request_id if context.job_id is None else self._ids("slot"),
                     slot_s=deadline.left_s(self._clock) + SLOT_SLACK_S,
@@ -224,7 +229,7 @@ class Admission:
         try:
             hold = await holds.hold(
                 principal,
-                estimates.most_nanousd(plan.steps),
+                estimates.most_nanousd(steps),
                 deadline=deadline,
                 asked=Asked(user=context.user, tags=context.tags, places=partial(places_of, plan)),
             )

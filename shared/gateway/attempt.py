@@ -5,7 +5,7 @@ from shared.clock import Clock
 from shared.errors import CHAIN_CODES, FailedAttempt, FailureKind, GatewayError, UpstreamError
 from shared.gateway.admission import Room, Ticket
 from shared.gateway.answer import CostDoubt
-from shared.health.book import HealthBook
+from shared.health.book import HealthBook, Watched
 from shared.health.breaker import Verdict
 from shared.ledger.books import Books, Charge, Opening, Outcome
 from shared.ledger.cost import cost_of, disagrees
@@ -52,9 +52,7 @@ class Attempt:
         self._closed = False
         self._health = health
         self._target = step.target
-        self._watched = step.breaker.enabled
-        if self._watched:
-            health.begin(step.target, step.breaker)
+        self._watched = health.begin(step.target, step.breaker) if step.breaker.enabled else None
 
     def close(
         self,
@@ -96,10 +94,9 @@ class Attempt:
                 self._room.leave()
             elif self._room is not None:
                 self._room.settle(usage)
-            if self._watched:
-                self._tell_health(
-                    outcome, upstream, elapsed_s if first_token_s is None else first_token_s
-                )
+            if self._watched is not None:
+                taken_s = elapsed_s if first_token_s is None else first_token_s
+                self._tell_health(self._watched, outcome, upstream, taken_s)
             observe_attempt(self.opening.provider, word, code, elapsed_s, usage)
             observe_cost(self.opening.provider, self.cost_nanousd)
             if billed:
@@ -141,11 +138,16 @@ class Attempt:
         elif cost is not None and reported is not None and disagrees(cost, reported):
             observe_doubt(provider, "reported")
 
-    def _tell_health(self, outcome: Outcome, error: UpstreamError | None, elapsed_s: float) -> None:
+    def _tell_health(
+        self, watched: Watched, outcome: Outcome, error: UpstreamError | None, elapsed_s: float
+    ) -> None:
+        if outcome is Outcome.SUCCEEDED and error is None:
+            self._health.ended(watched, Verdict.GOOD, elapsed_s)
+            return
         if error is not None and error.sent:
             self._health.learn(self._target, error)
         reason = None if error is None else error.kind.value
-        self._health.end(self._target, verdict_of(outcome, error), elapsed_s, reason)
+        self._health.ended(watched, verdict_of(outcome, error), elapsed_s, reason)
 
 
 def verdict_of(outcome: Outcome, error: UpstreamError | None) -> Verdict:

@@ -16,7 +16,7 @@ from shared.providers.exchange import Exchange
 from shared.providers.registry import adapter_for
 from shared.providers.request import InferenceRequest
 from shared.providers.target import Target
-from shared.routing.plan import Plan, fixed_plans, follows_order, lots_of
+from shared.routing.plan import Plan, Step, fixed_plans, follows_order, lots_of
 from shared.routing.route import Routes, compile_routes
 
 PRICES_KEPT = 1_000
@@ -74,11 +74,34 @@ class Catalog:
             and follows_order(route, self.routes)
         }
         """Plans by the order that was drawn of a route's targets, by their `id`."""
+        self._differing: dict[int, tuple[Plan, tuple[Step, ...]]] = {}
         self._at = at  # listed prices have dates
         self._price = lru_cache(maxsize=PRICES_KEPT)(self._compiled)
         for route in self.routes.by_name.values():
             for group in route.choices:
                 self.price(group[0].target, group[0].price)
+
+    def differing(self, plan: Plan) -> tuple[Step, ...]:
+        """Return the steps of a plan at which a call may be estimated at different amounts.
+
+        Targets of one price and route are estimated alike; the first of them is there for all.
+        """
+        if len(plan.steps) == 1:
+            return plan.steps
+        known = self._differing.get(id(plan))
+        if known is not None and known[0] is plan:
+            return known[1]
+        priced: list[tuple[int, CompiledPrice | None]] = []
+        steps = []
+        for step in plan.steps:
+            key = step.hold_output_tokens, self.price(step.target, step.price)
+            if key not in priced:
+                priced.append(key)
+                steps.append(step)
+        if len(self._differing) >= PRICES_KEPT:
+            self._differing.clear()
+        self._differing[id(plan)] = plan, tuple(steps)
+        return tuple(steps)
 
     def price(self, target: Target, terms: PriceTerms) -> CompiledPrice | None:
         """Return what the target costs, by its route's terms; None where nobody knows."""

@@ -69,10 +69,13 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     fact: Fact | None = None
 
 
-class _Entry:
-    __slots__ = ("at_s", "breaker", "busy", "calls", "goods", "latency_s", "slice", "state")
+class Watched:
+    """What is kept of one target; changed by the book alone."""
 
-    def __init__(self, breaker: Breaker) -> None:
+    __slots__ = ("at_s", "breaker", "busy", "calls", "goods", "key", "latency_s", "slice", "state")
+
+    def __init__(self, key: TargetKey, breaker: Breaker) -> None:
+        self.key = key
         self.breaker = breaker
         self.state = FRESH
         self.latency_s = 0.0
@@ -95,7 +98,7 @@ class HealthBook:
         self.facts = facts or FactBook()
         self._clock = clock
         self._changed = changed
-        self._entries: dict[TargetKey, _Entry] = {}
+        self._entries: dict[TargetKey, Watched] = {}
         self._not_closed = 0
 
     @property
@@ -103,32 +106,44 @@ class HealthBook:
         """Whether nothing stands in the way of any target: no breaker, no fact."""
         return self._not_closed == 0 and not self.facts.holds_any(self._clock.monotonic())
 
-    def begin(self, target: Target, breaker: Breaker) -> None:
-        """Take note that a call goes out; `end` must follow."""
-        entry = self._entry(target, breaker)
+    def begin(self, target: Target, breaker: Breaker) -> Watched:
+        """Take note that a call goes out; `end`, or `ended` with what this returns, must follow."""
+        key = (target.provider, target.model, target.credential)
+        entry = self._entries.get(key)
+        if entry is None:
+            if len(self._entries) >= MOST_TARGETS:
+                self._forget()
+            entry = self._entries[key] = Watched(key, breaker)
         entry.busy += 1
         if entry.state.phase is not Phase.CLOSED:
-            self._become(target, entry, begun(entry.state, breaker, self._clock.monotonic()))
+            self._become(entry, begun(entry.state, breaker, self._clock.monotonic()))
+        return entry
 
     def end(
         self, target: Target, verdict: Verdict, elapsed_s: float, reason: str | None = None
     ) -> None:
         """Take note of how it went. `reason` is the kind of a failure."""
-        entry = self._entries[_key(target)]
+        self.ended(self._entries[_key(target)], verdict, elapsed_s, reason)
+
+    def ended(
+        self, entry: Watched, verdict: Verdict, elapsed_s: float, reason: str | None = None
+    ) -> None:
+        """Do the same without looking the target up once more."""
         entry.busy -= 1
-        if verdict is Verdict.SILENT and entry.state.phase is Phase.CLOSED:
+        closed = entry.state.phase is Phase.CLOSED
+        if closed and verdict is Verdict.SILENT:
             return
         now_s = self._clock.monotonic()
         if verdict is not Verdict.SILENT:
             entry.calls += 1
             _measure(entry, elapsed_s, now_s)
         if verdict is Verdict.GOOD:
-            self.facts.cleared(_key(target), now_s)
-        if verdict is Verdict.GOOD and entry.state.phase is Phase.CLOSED:
-            self._good(entry, now_s)
-            return
+            self.facts.cleared(entry.key, now_s)
+            if closed:
+                self._good(entry, now_s)
+                return
         state = _told(entry)
-        self._become(target, entry, ended(state, entry.breaker, verdict, now_s, reason))
+        self._become(entry, ended(state, entry.breaker, verdict, now_s, reason))
 
     def learn(self, target: Target, error: UpstreamError) -> None:
         """Take note of what a failure says of the time to come; between `begin` and `end`."""
@@ -189,15 +204,6 @@ class HealthBook:
                 fact=self.facts.of((provider, model, credential), now_s),
             )
 
-    def _entry(self, target: Target, breaker: Breaker) -> _Entry:
-        key = _key(target)
-        entry = self._entries.get(key)
-        if entry is None:
-            if len(self._entries) >= MOST_TARGETS:
-                self._forget()
-            entry = self._entries[key] = _Entry(breaker)
-        return entry
-
     def _forget(self) -> None:
         """Drop what is idle and well: callers invent models under a wildcard without number."""
         self._entries = {
@@ -206,7 +212,7 @@ class HealthBook:
             if entry.busy or entry.state.phase is not Phase.CLOSED
         }
 
-    def _good(self, entry: _Entry, now_s: float) -> None:
+    def _good(self, entry: Watched, now_s: float) -> None:
         """Count a good call; the state is told once per slice, for a new one costs 2 µs."""
         if entry.state.consecutive:
             entry.state = msgspec.structs.replace(entry.state, consecutive=0)
@@ -216,26 +222,26 @@ class HealthBook:
             entry.slice = number
         entry.goods += 1
 
-    def _become(self, target: Target, entry: _Entry, state: BreakerState) -> None:
+    def _become(self, entry: Watched, state: BreakerState) -> None:
         before, entry.state = entry.state, state
         if before.phase is not state.phase:
             self._not_closed += (state.phase is not Phase.CLOSED) - (
                 before.phase is not Phase.CLOSED
             )
-            self._changed(_key(target), before, state)
+            self._changed(entry.key, before, state)
 
 
 def _key(target: Target) -> TargetKey:
     return (target.provider, target.model, target.credential)
 
 
-def _told(entry: _Entry) -> BreakerState:
+def _told(entry: Watched) -> BreakerState:
     """Return the state with the good calls that it does not know of."""
     goods, entry.goods = entry.goods, 0
     return counted(entry.state, entry.slice, calls=goods) if goods else entry.state
 
 
-def _measure(entry: _Entry, elapsed_s: float, now_s: float) -> None:
+def _measure(entry: Watched, elapsed_s: float, now_s: float) -> None:
     """Peak EWMA: what is slower counts at once, what is faster only with time."""
     if elapsed_s >= entry.latency_s:
         entry.latency_s = elapsed_s

@@ -139,8 +139,8 @@ class SharedLimiter:
         self._held.discard(taken)
         self._owed.end(taken.scopes, requests, tokens, taken.slot)
         if self._hurries:
-            return
-        if not self._seen.are_roomy(taken.scopes):
+            self._wake()
+        elif not self._seen.are_roomy(taken.scopes):
             self._hurry()
         elif self._lingering is None:
             loop = asyncio.get_running_loop()
@@ -151,8 +151,9 @@ class SharedLimiter:
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
-        self._hurries = True
-        self._wake()
+        if self._owed:
+            self._hurries = True
+            self._wake()
 
     def _wake(self) -> None:
         idle, self._idle = self._idle, None

@@ -1,6 +1,7 @@
 """The plan of one request: which targets to try, in which order. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 
 import msgspec
 
@@ -9,7 +10,7 @@ from shared.config.price import PriceTerms
 from shared.errors import FailureKind
 from shared.limits.limiter import Scope
 from shared.providers.target import Target
-from shared.routing.order import Calm, Draw, Facts, Outlook, ordered, weighted_order
+from shared.routing.order import Calm, Draw, Facts, Outlook, ordered
 from shared.routing.route import Route, Routes, WeightedTarget
 
 CALM = Calm()
@@ -115,6 +116,22 @@ def fixed_plans(routes: Routes) -> dict[str, Plan]:
     }
 
 
+class Lot:
+    """One draw among the targets that are left: up to which mark it is whose, and what follows.
+
+    `drawn` are the places of those before. What follows is built once it is drawn.
+    """
+
+    __slots__ = ("drawn", "follow", "left", "marks", "total")
+
+    def __init__(self, weights: Sequence[int], drawn: tuple[int, ...] = ()) -> None:
+        self.drawn = drawn
+        self.left = [place for place in range(len(weights)) if place not in drawn]
+        self.marks = list(accumulate(weights[place] for place in self.left))
+        self.total = self.marks[-1]
+        self.follow: list[Lot | Plan | None] = [None] * len(self.left)
+
+
 class Lots:
     """The plans of a route whose targets are drawn by weight and by nothing else."""
 
@@ -122,17 +139,32 @@ class Lots:
         self._route = route
         self._routes = routes
         self._weights = [group[0].target.weight for group in route.choices]
-        self._plans: dict[tuple[int, ...], Plan] = {}
+        self._first = self._following(())
 
     def drawn(self, draw: Draw) -> Plan:
-        """Draw an order; return its plan, for when nothing stands in the way of any target."""
-        order = tuple(weighted_order(self._weights, draw))
-        plan = self._plans.get(order)
-        if plan is None:
-            choices = [self._route.choices[place][0] for place in order]
-            plan = build_plan(self._route, self._routes.find, _never, order=choices)
-            self._plans[order] = plan
-        return plan
+        """Draw an order as `weighted_order` does; return its plan.
+
+        It is for when nothing stands in the way of any target.
+        """
+        lot = self._first
+        while isinstance(lot, Lot):
+            place, mark = 0, draw() * lot.total
+            while mark >= lot.marks[place] < lot.total:
+                place += 1
+            following = lot.follow[place]
+            if following is None:
+                following = self._following((*lot.drawn, lot.left[place]))
+                lot.follow[place] = following
+            lot = following
+        return lot
+
+    def _following(self, drawn: tuple[int, ...]) -> Lot | Plan:
+        """Return what comes after these places were drawn: one that is left is not drawn for."""
+        if len(self._weights) - len(drawn) > 1:
+            return Lot(self._weights, drawn)
+        left = [place for place in range(len(self._weights)) if place not in drawn]
+        order = [self._route.choices[place][0] for place in (*drawn, *left)]
+        return build_plan(self._route, self._routes.find, _never, order=order)
 
 
 def lots_of(routes: Routes) -> dict[str, Lots]:
