@@ -91,6 +91,7 @@ class Cycle(RequestResponseCycle):
         self.message_event.set()
         if self._gone is not None:
             self._gone()
+        self._let_go()
 
     # ASGI
 
@@ -173,4 +174,9 @@ class Cycle(RequestResponseCycle):
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()
+        self._let_go()
         self.on_response()
+
+    def _let_go(self) -> None:
+        """Leave no circle of references: all of a call would stay until the collector looks."""
+        self.scope["extensions"] = {}

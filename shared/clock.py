@@ -1,6 +1,7 @@
 """Time as an argument. The only module that reads a clock."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -171,6 +172,10 @@ class _Timeout:
         self._task.cancel()
 
 
+def _never_s() -> float:
+    return math.inf
+
+
 class _Patience:
     """One timer for all waits of a stream, looked at when it rings; per event it costs nothing."""
 
@@ -201,6 +206,7 @@ class _Patience:
         """Need no more."""
         if self._timer is not None:
             self._timer.cancel()
+        self._ends_s = _never_s  # that of the stream which has us: no circle of references is left
 
     def _look(self) -> None:
         left_s = self._ends_s() - self._clock.monotonic()
