@@ -1,6 +1,8 @@
 """Moves the spool's records to SQL, and replays the spools of processes that died."""
 
 import asyncio
+import types
+from collections.abc import Generator
 from pathlib import Path
 
 import msgspec
@@ -39,8 +41,21 @@ REFUSED = "refused.jsonl"
 """Beside the spools: charges that the database refused for what they are."""
 
 
-_Waiting = tuple[Opening, bytes, asyncio.Future[StoreUnavailable | None]]
-"""An opening, its record, and what hears that it is on file, or why not."""
+class _Turn:
+    """What is opened in one turn of the event loop, each with its record; whether it is on file."""
+
+    __slots__ = ("opened", "refusal", "written")
+
+    def __init__(self) -> None:
+        self.opened: list[tuple[Opening, bytes]] = []
+        self.written = False
+        self.refusal = "The spool could not be written."
+
+
+@types.coroutine
+def _next_turn() -> Generator[None, None, None]:
+    """Go on after all that the event loop was asked to do before."""
+    yield
 
 
 class SpoolBooks:
@@ -53,8 +68,8 @@ class SpoolBooks:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._waiting: list[_Waiting] = []
-        self._opened = 0
+        self._turn = _Turn()
+        self._count = 0
         self._many = False
         self._due = False
 
@@ -65,21 +80,20 @@ class SpoolBooks:
             StoreUnavailable: the disk refused.
         """
         self._end_turn()
-        self._opened += 1
-        if self._opened == 1 and not self._many:
+        self._count += 1
+        if self._count == 1 and not self._many:
             self._spool.append_opening(opening)
             return
-        line = line_of(opening)
-        written = asyncio.get_running_loop().create_future()
-        self._waiting.append((opening, line, written))
+        turn = self._turn
+        turn.opened.append((opening, line_of(opening)))
         try:
-            refused = await written
+            await _next_turn()
         except asyncio.CancelledError:
-            if not written.cancelled() and written.result() is None:
+            if turn.written:
                 self.close(unasked(opening))
             raise
-        if refused is not None:
-            raise StoreUnavailable(refused.message) from refused
+        if not turn.written:
+            raise StoreUnavailable(turn.refusal)
 
     def close(self, charge: Charge) -> None:
         """Record how the attempt ended, when the event loop turns; kept while the disk refuses."""
@@ -92,17 +106,14 @@ class SpoolBooks:
             asyncio.get_running_loop().call_soon(self._write)
 
     def _write(self) -> None:
-        waiting = [one for one in self._waiting if not one[2].cancelled()]
-        self._waiting, self._due = [], False
-        self._many, self._opened = self._opened > 1, 0
-        refused: StoreUnavailable | None = None
+        turn, self._turn = self._turn, _Turn()
+        self._many, self._count, self._due = self._count > 1, 0, False
         try:
-            self._spool.write([(opening, line) for opening, line, _ in waiting])
+            self._spool.write(turn.opened)
+            turn.written = True
         except StoreUnavailable as error:
             log.error("spool.refused", why=str(error))  # noqa: TRY400 (no bug: the disk is full)
-            refused = error
-        for _, _, written in waiting:
-            written.set_result(refused)
+            turn.refusal = error.message
 
 
 class Keeper:

@@ -257,27 +257,15 @@ async def test_a_full_disk_refuses_all_that_open_together(folder: Path) -> None:
     spool.close()
 
 
-async def test_a_caller_who_leaves_before_the_write_leaves_no_record(folder: Path) -> None:
-    spool = Spool(folder, "api-1")
-    tasks = await opened_together(SpoolBooks(spool), 1, 2)
-
-    tasks[0].cancel()
-    told = await asyncio.gather(*tasks, return_exceptions=True)
-
-    assert [asyncio.CancelledError, type(None)] == [type(one) for one in told]
-    assert [(Opening, "att_2")] == kept(spool)
-    spool.close()
-
-
-async def test_a_caller_who_leaves_after_the_write_has_cost_nothing(
+async def test_a_caller_who_leaves_while_it_is_written_has_cost_nothing(
     folder: Path, store: Store
 ) -> None:
     """Its call is never made, so what stands open of it is closed, and no crash makes it `lost`."""
     spool = Spool(folder, "api-1")
     books = SpoolBooks(spool)
     tasks = await opened_together(books, 1, 2)
-    asyncio.get_running_loop().call_soon(tasks[0].cancel)  # after the turn's end, before it hears
 
+    tasks[0].cancel()
     told = await asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.sleep(0)
 
@@ -285,6 +273,23 @@ async def test_a_caller_who_leaves_after_the_write_has_cost_nothing(
     assert [(Opening, "att_1"), (Opening, "att_2"), (Charge, "att_1")] == kept(spool)
     assert 1 == await Keeper(spool, store, FakeClock()).flush()
     assert (1, 0) == await spent(store)
+    spool.close()
+
+
+async def test_a_caller_who_leaves_a_full_disk_has_no_record(folder: Path) -> None:
+    spool = Spool(folder, "api-1")
+    tasks = await opened_together(SpoolBooks(spool), 1, 2)
+    room = spool._file
+    spool._file = os.open("/dev/full", os.O_WRONLY)
+
+    tasks[0].cancel()
+    told = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [asyncio.CancelledError, StoreUnavailable] == [type(one) for one in told]
+    os.close(spool._file)
+    spool._file = room
+    spool.write_waiting()
+    assert [] == kept(spool)
     spool.close()
 
 
