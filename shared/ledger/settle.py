@@ -43,14 +43,16 @@ async def write_charges(
 
 
 def costs_of(
-    charges: Iterable[Charge], new: Collection[str]
+    charges: Sequence[Charge], new: Collection[str]
 ) -> dict[tuple[str | None, BudgetRef], int]:
     """Return the cost per grant of those attempts that are `new`.
 
     What only the others belong to costs nothing: its owner wants to know how it stands.
     """
     costs: dict[tuple[str | None, BudgetRef], int] = {}
-    for owner, refs, cost in spent_together(charges, new):
+    # Nearly always all are, and to look each up would take a third of the time.
+    known = None if len(new) == len(charges) else new
+    for owner, refs, cost in spent_together(charges, known):
         for ref in refs:
             costs[owner, ref] = costs.get((owner, ref), 0) + cost
     return costs
