@@ -84,8 +84,8 @@ def moved(levels: Levels, figures: Figures, change: Demand) -> Levels:
 
 
 def is_roomy(levels: Levels, used: int, limits: Limits) -> bool:
-    """Return whether less than half of every limit is taken."""
-    if limits.concurrency is not None and 2 * used > limits.concurrency:
+    """Return whether less than half of the slots is taken, and no more than half of a rate."""
+    if limits.concurrency is not None and 2 * used >= limits.concurrency:
         return False
     rates = zip(levels, figures_of(limits), strict=True)
     return all(2 * level >= figure for level, figure in rates)

@@ -22,12 +22,12 @@ def scope(name="tenant:acme", **limits):
         ({"rpm": 10}, (5, math.inf, math.inf, math.inf), 0, True),
         ({"rpm": 10}, (4.9, math.inf, math.inf, math.inf), 0, False),
         ({"tpd": 10}, (math.inf, math.inf, math.inf, -1), 0, False),
-        ({"concurrency": 4}, NO_RATE, 2, True),
-        ({"concurrency": 4}, NO_RATE, 3, False),
+        ({"concurrency": 4}, NO_RATE, 1, True),
+        ({"concurrency": 4}, NO_RATE, 2, False),
         ({"concurrency": 1}, NO_RATE, 1, False),
     ],
 )
-def test_a_scope_is_roomy_while_less_than_half_of_every_limit_is_taken(limits, levels, used, roomy):
+def test_a_scope_is_roomy_while_half_of_every_limit_is_left(limits, levels, used, roomy):
     seen, bound = Seen(), scope(**limits)
     seen.learn(1.0, [(bound, (levels, used))])
 
