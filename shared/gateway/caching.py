@@ -73,9 +73,7 @@ class CachingGateway(Gateway):
         route: Route | None = None,
     ) -> Answer:
         control = context.cache
-        if control is not None:
-            route = route or self._route(principal, request.head.model)
-        led = self._led(principal, request, context, route)
+        route, led = self._led(principal, request, context, route)
         if led is not None and not led.has_missed:
             turn = await self._turn(led, principal, context, deadline, _answer_of)
             if turn.given is not None:
@@ -117,9 +115,7 @@ class CachingGateway(Gateway):
         route: Route | None = None,
     ) -> ServedStream:
         control = context.cache
-        if control is not None:
-            route = route or self._route(principal, request.head.model)
-        led = self._led(principal, request, context, route)
+        route, led = self._led(principal, request, context, route)
         if led is not None and not led.has_missed:
             give = partial(replayed, request)
             turn = await self._turn(led, principal, context, deadline, give)
@@ -172,17 +168,19 @@ class CachingGateway(Gateway):
         request: InferenceRequest,
         context: CallContext,
         route: Route | None,
-    ) -> Led | None:
+    ) -> tuple[Route | None, Led | None]:
         """Return the call as one for the cache, None for one that is none of its business.
 
         It has the lead unless another asks the same, and what the cache has where that is at hand.
+        Its route comes with it where that was looked up.
         """
         control = context.cache
-        if control is None or route is None:
-            return None
+        if control is None:
+            return route, None
+        route = route or self._route(principal, request.head.model)
         address = self._names.address_of(principal, route, request, control)
         if address is None:
-            return None
+            return route, None
         shelf = self.shelf
         flights = shelf.flights
         lead = flights.apart() if control.no_cache else flights.lead(address.digest)
@@ -194,7 +192,7 @@ class CachingGateway(Gateway):
             except BaseException as failure:
                 lead.fail(failure)
                 raise
-        return led
+        return route, led
 
     async def _turn(
         self,

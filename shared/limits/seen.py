@@ -32,7 +32,7 @@ class Seen:
             roomy.discard(oldest)
 
     def are_roomy(self, scopes: Iterable[Scope]) -> bool:
-        """Return whether less than half of the limits of each was taken."""
+        """Return whether each had plenty left; see `is_roomy`."""
         for scope in scopes:  # noqa: SIM110 (a generator costs each call more)
             if scope.name not in self._roomy:
                 return False
