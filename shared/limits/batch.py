@@ -35,7 +35,6 @@ class Batch:
         self._owner = owner
         self._seen = seen
         self._numbers: dict[str, int] = {}
-        self._places: dict[int, tuple[Sequence[Scope], list[int]]] = {}
         self._rows: list[tuple[Figures, int, State | int]] = []
         self._moves: list[tuple[int, float, float, list[str]]] = []
         self._holds: list[tuple[int, float, list[str]]] = []
@@ -45,13 +44,7 @@ class Batch:
 
     def take(self, scopes: Sequence[Scope], tokens: int, slot: str, lease_s: float) -> list[int]:
         """Ask for one call; return where its scopes stand in the reply, from 1."""
-        # By identity, for the calls of one key have their scopes in common.
-        place = self._places.get(id(scopes))
-        if place is None:
-            numbers = [self._numbers.get(scope.name) or self._add(scope) for scope in scopes]
-            self._places[id(scopes)] = scopes, numbers
-        else:
-            numbers = place[1]
+        numbers = [self._numbers.get(scope.name) or self._add(scope) for scope in scopes]
         self._takes.append((numbers, tokens, slot, lease_s))
         return numbers
 

@@ -10,9 +10,8 @@ from shared.limits.limiter import Policy, Scope, Standing, Taken
 from shared.limits.local import LocalLimiter
 from shared.limits.owed import Owed
 from shared.limits.redis import RedisAway, RedisLink
-from shared.limits.rules import Demand, figures_of, refusal, standing_of
-from shared.limits.seen import Seen
-from shared.limits.waiting import Unsure, Waiting, unlimited
+from shared.limits.rules import Demand, State, figures_of, refusal, standing_of
+from shared.limits.waiting import Unsure, Waiting, taken_by, unlimited
 from shared.telemetry.log import get_logger
 from shared.telemetry.metrics import LIMITER_FALLBACK, REDIS_FAILURES
 
@@ -31,11 +30,10 @@ LEASE_S = 15.0
 IDLE_BEATS = 12
 """A process that took nothing for a minute leaves the others its share."""
 
-LINGER_S = 0.005
-"""What calls gave back waits so long for others to take something, where there is plenty left."""
-
 MAX_TAKES = 256
 MAX_ROWS = 256
+MAX_SEEN = 20_000
+"""States of scopes to carry on from; the longest unused go first."""
 
 
 class SharedLimiter:
@@ -57,16 +55,14 @@ class SharedLimiter:
         self._waiting: list[Waiting] = []
         self._owed = Owed()
         self._held: set[Taken] = set()
-        self._seen = Seen()
+        self._seen: dict[str, State] = {}
         self._unsure: Unsure | None = None
         self._number = int(clock.now().timestamp() * 1000)  # an owner's earlier life had others
         self._offset_s: float | None = None  # Redis' clock less ours
         self._idle_beats = IDLE_BEATS
         self._beat_due = True
-        self._idle: asyncio.Future[None] | None = None
-        self._lingering: asyncio.TimerHandle | None = None
+        self._wanted = asyncio.Event()
         self._first = asyncio.Event()
-        self._hurries = False  # what is owed need not wait for a take
         self._alone: LocalLimiter | None = LocalLimiter(clock, share=processes, stands_in=True)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -81,7 +77,6 @@ class SharedLimiter:
 
     async def aclose(self) -> None:
         tasks, self._tasks = self._tasks, []
-        self._hurry()
         for task in tasks:
             task.cancel()
         if not tasks:
@@ -110,15 +105,8 @@ class SharedLimiter:
             answer = self._decide_alone(self._alone, waiting)
         else:
             self._waiting.append(waiting)
-            if self._idle is not None:
-                self._wake()
-            try:
-                answer = await waiting.answer
-            except asyncio.CancelledError:
-                # Admitted a moment before its caller went; else the answer is cancelled itself.
-                if not waiting.answer.cancelled() and isinstance(waiting.answer.result(), Taken):
-                    self.undo(waiting.answer.result())  # type: ignore[arg-type]  # just looked
-                raise
+            self._wanted.set()
+            answer = await self._verdict(waiting)
         if isinstance(answer, Taken):
             return answer
         raise answer
@@ -126,43 +114,29 @@ class SharedLimiter:
     def give_back(self, taken: Taken, *, used_tokens: int) -> None:
         if self._alone is not None:
             self._alone.give_back(taken, used_tokens=used_tokens)
-        self._end(taken, 0, taken.tokens - used_tokens)
+        self._end(taken, Demand(0, taken.tokens - used_tokens))
 
     def undo(self, taken: Taken) -> None:
         if self._alone is not None:
             self._alone.undo(taken)
-        self._end(taken, 1, taken.tokens)
+        self._end(taken, Demand(1, taken.tokens))
 
-    def _end(self, taken: Taken, requests: int, tokens: int) -> None:
+    def _end(self, taken: Taken, change: Demand) -> None:
         if taken not in self._held:
             return
         self._held.discard(taken)
-        self._owed.end(taken.scopes, requests, tokens, taken.slot)
-        if self._hurries:
-            self._wake()
-        elif not self._seen.are_roomy(taken.scopes):
-            self._hurry()
-        elif self._lingering is None:
-            loop = asyncio.get_running_loop()
-            self._lingering = loop.call_later(LINGER_S, self._hurry)
+        for scope in taken.scopes:
+            self._owed.add(scope, change, (taken.slot,))
+        self._wanted.set()
 
-    def _hurry(self) -> None:
-        """Send what is owed, though nobody takes anything."""
-        if self._lingering is not None:
-            self._lingering.cancel()
-            self._lingering = None
-        if self._owed:
-            self._hurries = True
-            self._wake()
-
-    def _wake(self) -> None:
-        idle, self._idle = self._idle, None
-        if idle is not None and not idle.done():
-            idle.set_result(None)
-
-    @property
-    def _is_due(self) -> bool:
-        return bool(self._waiting or self._beat_due or (self._hurries and self._owed))
+    async def _verdict(self, waiting: Waiting) -> Taken | Exception:
+        try:
+            return await waiting.answer
+        except asyncio.CancelledError:
+            # Admitted a moment before its caller went; otherwise the answer is cancelled itself.
+            if not waiting.answer.cancelled() and isinstance(waiting.answer.result(), Taken):
+                self.undo(waiting.answer.result())  # type: ignore[arg-type]  # just looked
+            raise
 
     # The task that talks to Redis
 
@@ -171,10 +145,10 @@ class SharedLimiter:
             try:
                 await self._meet()
                 while True:
-                    while self._is_due:
+                    await self._wanted.wait()
+                    self._wanted.clear()
+                    while self._waiting or self._owed or self._beat_due:
                         await self._exchange()
-                    self._idle = asyncio.get_running_loop().create_future()
-                    await self._idle
             except RedisAway as error:
                 if self._alone is None or not self._first.is_set():
                     log.warning("limits.away", why=str(error), policy=self._policy)
@@ -191,7 +165,7 @@ class SharedLimiter:
             await self._clock.sleep(BEAT_S)
             self._idle_beats += 1
             self._beat_due = True
-            self._wake()
+            self._wanted.set()
 
     async def _meet(self) -> None:
         """Connect, prove that Redis takes writes, and hand in what was taken without it."""
@@ -202,7 +176,7 @@ class SharedLimiter:
         self._alone = None
         LIMITER_FALLBACK.set(0)
         self._first.set()
-        self._hurries = True
+        self._wanted.set()
 
     async def _greet(self) -> None:
         """Connect, and learn what became of the batch without an answer.
@@ -226,7 +200,7 @@ class SharedLimiter:
 
     async def _leave(self) -> None:
         for taken in tuple(self._held):
-            self._end(taken, 0, 0)
+            self._end(taken, Demand(0, 0))
         self._idle_beats = IDLE_BEATS
         await self._greet()  # the worker may have left a reply unread
         while self._owed or self._beat_due:
@@ -237,21 +211,15 @@ class SharedLimiter:
         calls = [call for call in self._waiting if not call.answer.done()]
         calls, self._waiting = calls[:MAX_TAKES], calls[MAX_TAKES:]
         rows = self._owed.cut(MAX_ROWS)
-        self._hurries = self._hurries and bool(self._owed)
         beat, self._beat_due = self._beat_due, False
         self._number += 1
-        batch = Batch(self._owner, self._number, self._seen.states)
+        batch = Batch(self._owner, self._number, self._seen)
         for row in rows:
             batch.move(row)
         if beat:
             self._add_beat(batch)
         places = [
-            batch.take(
-                call.scopes,
-                call.tokens,
-                call.slot,
-                min(LEASE_S, call.slot_s),
-            )
+            batch.take(call.scopes, call.tokens, call.slot, min(LEASE_S, call.slot_s))
             for call in calls
         ]
         try:
@@ -292,37 +260,37 @@ class SharedLimiter:
         self._offset_s = reply.now_s - self._clock.monotonic()
         counted = self._idle_beats < IDLE_BEATS
         self._processes = max(1, reply.processes if counted else reply.processes + 1)
-        self._seen.learn(reply.now_s, zip(batch.scopes, reply.scopes, strict=True))
+        for scope, (levels, _) in zip(batch.scopes, reply.scopes, strict=True):
+            self._seen.pop(scope.name, None)  # to the end of the line
+            self._seen[scope.name] = State(reply.now_s, levels)
+        while len(self._seen) > MAX_SEEN:
+            del self._seen[next(iter(self._seen))]
 
     def _tell(
         self, calls: Sequence[Waiting], places: Sequence[list[int]], batch: Batch, reply: Reply
     ) -> None:
         figures = [figures_of(scope.limits) for scope in batch.scopes]
-        standings: dict[int, Standing] = {}
+        standings: dict[tuple[int, ...], Standing] = {}
         now_s = self._clock.monotonic()
         for call, numbers, admitted in zip(calls, places, reply.verdicts, strict=True):
-            answer = call.answer
-            standing = standings.get(id(numbers))  # calls of one key have them in common
+            place = tuple(numbers)
+            standing = standings.get(place)
             if standing is None:
-                standing = standings[id(numbers)] = standing_of(
-                    (figures[number - 1], reply.scopes[number - 1][0]) for number in numbers
+                standing = standings[place] = standing_of(
+                    (figures[number - 1], reply.scopes[number - 1][0]) for number in place
                 )
             if admitted:
-                taken = Taken(
-                    standing=standing,
-                    scopes=call.scopes,
-                    tokens=call.tokens,
-                    slot=call.slot,
-                    until_s=now_s + call.slot_s,
-                )
-                self._held.add(taken)
-                if answer.done():  # its caller has gone
-                    self.undo(taken)
-                else:
-                    answer.set_result(taken)
-            elif not answer.done():
-                rows = [(batch.scopes[n - 1], *reply.scopes[n - 1]) for n in numbers]
-                answer.set_result(refusal(rows, Demand(1, call.tokens), standing))
+                self._admit(call, taken_by(call, standing, now_s))
+            elif not call.answer.done():
+                rows = [(batch.scopes[n - 1], *reply.scopes[n - 1]) for n in place]
+                call.answer.set_result(refusal(rows, Demand(1, call.tokens), standing))
+
+    def _admit(self, call: Waiting, taken: Taken) -> None:
+        self._held.add(taken)
+        if call.answer.done():  # its caller has gone
+            self.undo(taken)
+        else:
+            call.answer.set_result(taken)
 
     # Without Redis
 
@@ -333,7 +301,7 @@ class SharedLimiter:
             self._alone = LocalLimiter(
                 self._clock,
                 share=self._processes,
-                start=dict(self._seen.states),
+                start=dict(self._seen),
                 offset_s=self._offset_s or 0.0,
                 stands_in=True,
             )

@@ -48,22 +48,6 @@ class Owed:
                 del self._rows[next(iter(self._rows))]
         row.add(change, () if scope.limits.concurrency is None else slots)
 
-    def end(self, scopes: Sequence[Scope], requests: float, tokens: float, slot: str) -> None:
-        """Add the end of a call to the rows of all of its scopes. Every call does that."""
-        rows = self._rows
-        for scope in scopes:
-            row = rows.get(scope.name)
-            if row is None:
-                self.add(scope, Demand(requests, tokens), (slot,))
-                continue
-            row.requests += requests
-            row.tokens += tokens
-            if scope.limits.concurrency is not None:
-                slots = row.slots
-                slots.append(slot)
-                if len(slots) > MAX_SLOTS:
-                    del slots[:-MAX_SLOTS]
-
     def cut(self, most: int) -> list[Row]:
         """Take out the oldest rows."""
         names = list(self._rows)[:most]

@@ -83,14 +83,6 @@ def moved(levels: Levels, figures: Figures, change: Demand) -> Levels:
     return (one, two, three, four)
 
 
-def is_roomy(levels: Levels, used: int, limits: Limits) -> bool:
-    """Return whether less than half of the slots is taken, and no more than half of a rate."""
-    if limits.concurrency is not None and 2 * used >= limits.concurrency:
-        return False
-    rates = zip(levels, figures_of(limits), strict=True)
-    return all(2 * level >= figure for level, figure in rates)
-
-
 def full_in_s(levels: Levels, figures: Figures) -> float:
     """Return the seconds until every bucket is full again."""
     return max(_reset_s(*rate) for rate in _rates(levels, figures))

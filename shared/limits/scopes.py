@@ -9,9 +9,6 @@ from shared.config.model import Config, Limits, TargetConfig
 from shared.identity import Principal, file_key_id
 from shared.limits.limiter import Scope
 
-MOST_FOUND = 10_000
-"""Keys with their routes whose scopes are looked up instead of gathered again."""
-
 
 class ScopeBook:
     """The scopes of a config, looked up by who asks for what.
@@ -42,7 +39,6 @@ class ScopeBook:
             for route in config.routes
             for scope in _bounded(f"route:{route.model}", route.limits)
         }
-        self._found: dict[tuple[str, str, str], tuple[Scope, ...]] = {}
 
     def find(
         self, principal: Principal, *, route: str, user: str | None = None
@@ -51,20 +47,15 @@ class ScopeBook:
 
         `route` is the route's name in the file, not the alias or model that was asked for.
         """
-        asks = (principal.tenant_id, principal.key_id, route)
-        found = self._found.get(asks)
-        if found is None:
-            if len(self._found) >= MOST_FOUND:
-                self._found.clear()
-            found = self._found[asks] = self._of(*asks)
+        found = [
+            self._tenants.get(principal.tenant_id),
+            self._keys.get(principal.key_id),
+            self._routes.get(route),
+        ]
         limits = None if user is None else self._users.get(principal.tenant_id)
-        if limits is None:
-            return found
-        return (*found, Scope(name=f"user:{principal.tenant_id}/{user}", limits=limits))
-
-    def _of(self, tenant_id: str, key_id: str, route: str) -> tuple[Scope, ...]:
-        scopes = self._tenants.get(tenant_id), self._keys.get(key_id), self._routes.get(route)
-        return tuple(scope for scope in scopes if scope is not None)
+        if limits is not None:
+            found.append(Scope(name=f"user:{principal.tenant_id}/{user}", limits=limits))
+        return tuple(scope for scope in found if scope is not None)
 
 
 def target_scopes(config: Config) -> Mapping[tuple[str, int], Scope]:

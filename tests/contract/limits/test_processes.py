@@ -165,18 +165,3 @@ async def test_tls(own_redis, opens, certificate):
 
         assert not await is_counting(address, opens)
         assert await is_counting(f"{address}?ssl_ca_certs={certificate}", opens)
-
-
-@pytest.mark.parametrize("concurrency", [1, 100])
-async def test_what_is_given_back_arrives_though_nobody_takes_anything(
-    redis_server, opens, concurrency
-):
-    """Where little is left it goes out at once, else with the next take or a little later."""
-    bound = scope(concurrency=concurrency)
-    async with opens(redis_server.url, owner="one") as one:
-        taken = await take(one, bound)
-        one.give_back(taken, used_tokens=0)
-
-        slots = f"sluiceway:limits:slots:{bound.name}"
-        within_s = await eventually(lambda: 0 == command(redis_server, "ZCARD", slots))
-        assert within_s < 1, "no beat sent it"

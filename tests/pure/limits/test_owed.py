@@ -39,13 +39,3 @@ def test_slots_of_a_long_outage_are_bounded():
         owed.add(WITH_SLOTS, Demand(0, 0), [str(number)])
 
     assert MAX_SLOTS == len(owed.cut(1)[0].slots)
-
-
-def test_the_end_of_a_call_adds_to_each_of_its_scopes():
-    ended, added = Owed(), Owed()
-    for number in range(MAX_SLOTS + 2):
-        ended.end((WITH_SLOTS, WITHOUT), 1, number, f"s{number}")
-        for scope in (WITH_SLOTS, WITHOUT):
-            added.add(scope, Demand(1, number), [f"s{number}"])
-
-    assert shown(added.cut(9)) == shown(ended.cut(9))
