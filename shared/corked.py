@@ -4,10 +4,13 @@ A send that follows other work takes three times the processor time of one that 
 kernel's code has left the caches, and the reader at the other end of a loopback has fallen asleep
 again. So the answers and the questions of all calls that one turn brings forward leave one after
 the other. A connection waits with one piece at most; a second one takes both out at once.
+
+What has to be done before anything leaves, as a call is written in the books before its provider
+hears of it, is done once for all of a turn.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,41 +22,63 @@ MOST_HELD_BYTES = 64 * 1024
 Piece = bytes | bytearray | memoryview
 
 
+Refused = Callable[[Exception], None]
+"""Told instead of sending: why what had to come first could not be done."""
+
+
 class Corked(asyncio.Transport):
-    """A transport whose writes wait for the end of the loop's turn; a goodbye sends them first."""
+    """A transport whose writes wait for the end of the loop's turn; a goodbye sends them first.
 
-    __slots__ = ("_cork", "_held", "_loop", "_transport")
+    One with `refused` sends nothing before the errands of the turn are done.
+    """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("_cork", "_held", "_loop", "_refused", "_transport")
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        refused: Refused | None = None,
+    ) -> None:
         super().__init__()
         self._transport = transport
         self._loop = loop
-        self._cork = _cork_of(loop)
+        self._refused = refused
+        self._cork = cork_of(loop)
         self._held = b""
 
     @override
     def write(self, data: Piece) -> None:
         """Send at the end of the turn, or at once after what waits already."""
         if self._held:
-            self._transport.write(b"".join((self._held, data)))
-            self._held = b""
-        elif len(data) > MOST_HELD_BYTES:
-            self._transport.write(data)
-        else:
+            held, self._held = self._held, b""
+            if self._may_leave():
+                self._transport.write(b"".join((held, data)))
+        elif len(data) <= MOST_HELD_BYTES:
             self._held = bytes(data)  # its owner may write into it again
             self._cork.hold(self, self._loop)
+        elif self._may_leave():
+            self._transport.write(data)
 
     @override
     def writelines(self, list_of_data: Iterable[Piece]) -> None:
         """Send at once."""
         self.flush()
-        self._transport.writelines(list_of_data)
+        if self._may_leave():
+            self._transport.writelines(list_of_data)
 
     def flush(self) -> None:
         """Send what waits."""
         held, self._held = self._held, b""
-        if held and not self._transport.is_closing():
+        if held and not self._transport.is_closing() and self._may_leave():
             self._transport.write(held)
+
+    def _may_leave(self) -> bool:
+        """Return whether all is done that comes before; says so when it is not."""
+        if self._refused is None or (error := self._cork.run_errands()) is None:
+            return True
+        self._refused(error)
+        return False
 
     @override
     def write_eof(self) -> None:
@@ -97,18 +122,51 @@ class Corked(asyncio.Transport):
         self._transport.resume_reading()
 
 
-class _Cork:
-    """The transports of one loop that have something to send when its turn ends."""
+class Cork:
+    """What has to leave one loop when its turn ends, and what has to be done before."""
 
     def __init__(self) -> None:
         self._holding: list[Corked] = []
+        self._errands: list[Callable[[], None]] = []
+        self._due = False
 
     def hold(self, transport: Corked, loop: asyncio.AbstractEventLoop) -> None:
+        """Have it flushed at the end of the loop's turn."""
         self._holding.append(transport)
-        if len(self._holding) == 1:
-            loop.call_soon(self._pull)
+        if not self._due:
+            self._end_turn(loop)
+
+    def first(self, errand: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        """Have this done before anything leaves from now on that waits for errands.
+
+        One that raises is tried again, and nothing of that kind leaves until it has been done.
+        """
+        if errand not in self._errands:
+            self._errands.append(errand)
+        if not self._due:
+            self._end_turn(loop)
+
+    def run_errands(self) -> Exception | None:
+        """Do what has to be done first; return why something could not be done."""
+        if not self._errands:
+            return None
+        failure = None
+        errands, self._errands = self._errands, []
+        for errand in errands:
+            try:
+                errand()
+            except Exception as error:  # noqa: BLE001 (told to whom it keeps from sending)
+                failure = error
+                self._errands.append(errand)
+        return failure
+
+    def _end_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = True
+        loop.call_soon(self._pull)
 
     def _pull(self) -> None:
+        self._due = False
+        self.run_errands()
         holding, self._holding = self._holding, []
         for transport in holding:
             try:
@@ -120,11 +178,12 @@ class _Cork:
                 transport.abort()
 
 
-_corks: WeakKeyDictionary[asyncio.AbstractEventLoop, _Cork] = WeakKeyDictionary()
+_corks: WeakKeyDictionary[asyncio.AbstractEventLoop, Cork] = WeakKeyDictionary()
 
 
-def _cork_of(loop: asyncio.AbstractEventLoop) -> _Cork:
+def cork_of(loop: asyncio.AbstractEventLoop) -> Cork:
+    """Return the one of a loop."""
     cork = _corks.get(loop)
     if cork is None:
-        cork = _corks[loop] = _Cork()
+        cork = _corks[loop] = Cork()
     return cork

@@ -17,6 +17,7 @@ from shared.errors import (
     OwnFault,
     PermissionDenied,
     RateLimitExceeded,
+    StoreUnavailable,
     UnsupportedParameter,
     UpstreamError,
 )
@@ -200,7 +201,9 @@ class Runner:
             self._won(attempt.close(Outcome.CANCELLED, self.estimated(0)), attempt)
             return error
         own = error if isinstance(error, GatewayError) else GatewayError("A bug in the gateway.")
-        self._won(attempt.close(Outcome.FAILED, self.estimated(0), error=own), attempt)
+        # Where the books could not be written, nothing was sent.
+        used = None if isinstance(own, StoreUnavailable) else self.estimated(0)
+        self._won(attempt.close(Outcome.FAILED, used, error=own), attempt)
         return error
 
     def _refused(self, attempt: Attempt) -> None:

@@ -77,6 +77,9 @@ class Books(Protocol):
     async def open(self, opening: Opening) -> None:
         """Record that the provider is about to be called.
 
+        The record stands before anything is sent: at the return of this, or by what the transport
+        waits for (see `Transport`), which then raises StoreUnavailable in its place.
+
         Raises:
             StoreUnavailable: it could not be recorded; the call must not be made.
         """
@@ -104,15 +107,4 @@ def lost(opening: Opening, ended_at: datetime) -> Charge:
         cost_nanousd=opening.estimate_nanousd,
         code="worker_lost" if opening.job_id else "internal_error",
         ended_at=ended_at,
-    )
-
-
-def unasked(opening: Opening) -> Charge:
-    """Return the charge of an attempt whose caller left before its provider was called."""
-    return Charge(
-        opening=opening,
-        outcome=Outcome.CANCELLED,
-        usage=Usage(),
-        cost_nanousd=0,
-        ended_at=opening.started_at,
     )

@@ -1,7 +1,7 @@
 """Setting money aside for a call before it is made, so that concurrent calls keep to a budget."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -12,12 +12,11 @@ from shared.identity import Principal
 from shared.ids import IdMaker, new_id
 from shared.ledger.accounts import SLACK_S
 from shared.ledger.binding import NOTHING_ASKED, Asked, Stop
-from shared.ledger.books import Charge
 from shared.ledger.budgets import MOST_KEYS, BudgetTable, longest_call_s
 from shared.ledger.envelopes import Enclosure, Envelope, Envelopes
 from shared.ledger.grants import Grant
 from shared.ledger.raises import follow_raises
-from shared.ledger.settle import Standings
+from shared.ledger.settle import Spent, Standings
 from shared.ledger.trader import HOLD_WAIT_S, Trader
 from shared.store.engine import Store
 from shared.store.records import BudgetRef
@@ -223,9 +222,9 @@ class ProcessHolds:
         """Yield each window that they hold in, with what is settled of it, and what they hold."""
         return self._trader.holding()
 
-    def settled(self, charges: Sequence[Charge], standings: Standings) -> None:
-        """Hear from the keeper that the charges are in SQL for good; never fails."""
-        self._trader.settled(charges, standings)
+    def settled(self, spent: Spent, standings: Standings) -> None:
+        """Hear from the keeper what is in SQL for good; never fails."""
+        self._trader.settled(spent, standings)
 
     def _met(self, principal: Principal) -> Envelopes:
         if len(self._of_keys) >= MOST_KEYS:

@@ -3,7 +3,7 @@
 from operator import attrgetter
 
 from shared.ledger.books import Charge
-from shared.store.ledger import Values
+from shared.store.ledger_rows import Parts
 
 _begun = attrgetter("attempt_id", "request_id", "user", "started_at")
 _ended = attrgetter("cost_nanousd", "duration_ms", "first_token_ms", "ended_at")
@@ -19,21 +19,21 @@ _used_seldom = attrgetter(
     "output_audio_tokens", "input_image_tokens", "output_image_tokens", "input_characters",
     "input_audio_ms", "web_searches", "estimated", "service_tier", "reported_nanousd",
 )  # fmt: skip
-_documents = attrgetter("tags", "budgets")
 
 
-def ledger_values(charge: Charge) -> Values:
+def ledger_parts(charge: Charge) -> Parts:
     """Return the one row of an attempt; its id is the attempt's, so it cannot stand twice."""
     opening = charge.opening
     usage = charge.usage
     return (
-        *_begun(opening),
-        *_ended(charge),
-        *_used(usage),
-        *_caller_and_target(opening),
-        *_answer(charge),
-        charge.outcome._value_,  # as .value, without its call
-        *_NO_CORRECTION,
-        *_used_seldom(usage),
-        *_documents(opening),
+        (*_begun(opening), *_ended(charge), *_used(usage)),
+        (
+            *_caller_and_target(opening),
+            *_answer(charge),
+            charge.outcome._value_,  # as .value, without its call
+            *_NO_CORRECTION,
+            *_used_seldom(usage),
+        ),
+        opening.tags,
+        opening.budgets,
     )

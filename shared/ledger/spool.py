@@ -3,8 +3,7 @@
 One record a line: `O` and the opening's JSON before a provider is called, `C` and the charge's
 after it. A plain write() reaches the page cache, so the record survives kill -9 of the process;
 the flusher fsyncs each group before it goes to SQL. A torn last line (power loss) is no record.
-An opening is written before its call goes out; what one turn of the event loop has to record
-shares a write.
+What one turn of the event loop has to record shares a write.
 """
 
 import fcntl
@@ -12,13 +11,13 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from shared.errors import StoreUnavailable
 from shared.ledger.books import Charge, Opening
+from shared.ledger.settle import Gathered
 
 ROTATE_BYTES = 8 * 1024 * 1024
 """A drained file above this is replaced by a new one with what is still open."""
@@ -27,7 +26,7 @@ GROUP_BYTES = 2 * 1024 * 1024
 """What the flusher reads at a time where it reads: about a thousand records."""
 GROUP_CHARGES = 1_024
 MOST_RECENT = 8_000
-"""Unflushed charges kept in memory, 2 KB each; older ones are read from the file again."""
+"""Unflushed charges kept in memory, half a KB each; others are read from the file again."""
 
 _encoder = msgspec.json.Encoder()
 _opening = msgspec.json.Decoder(Opening)
@@ -35,7 +34,11 @@ _charge = msgspec.json.Decoder(Charge)
 
 
 class Spool:
-    """This process's file. Not for two threads: append and rotate belong to the event loop."""
+    """This process's file. Not for two threads: write and rotate belong to the event loop.
+
+    What is put into `opened` and `ended` is recorded by the next `write`: that calls are about to
+    be made, and how attempts have ended.
+    """
 
     def __init__(self, folder: Path, owner: str, rotate_bytes: int = ROTATE_BYTES) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,10 +47,12 @@ class Spool:
         self._rotate_bytes = rotate_bytes
         self._turn = 0
         self._open: dict[str, Opening] = {}
-        self._waiting: list[Charge] = []
-        # The unflushed charges from a place in the file on, and where each ends: so that they need
-        # not be read and decoded again, which costs as much as all the rest.
-        self._recent: deque[tuple[Charge, int]] = deque()
+        self.opened: list[Opening] = []
+        self.ended: list[Charge] = []
+        # The unflushed charges from a place in the file on: so that they need not be read and
+        # decoded again, which costs as much as all the rest.
+        self._groups: deque[Gathered] = deque()
+        self._filling: Gathered | None = None
         self._recent_from = 0
         self._size = 0
         self.flushed_bytes = 0
@@ -63,56 +68,40 @@ class Spool:
         """Whether what is flushed next is still in memory."""
         return self.flushed_bytes >= self._recent_from
 
-    def append_opening(self, opening: Opening) -> None:
-        """Record that a call is about to be made; see `write`."""
-        self.write(((opening, line_of(opening)),))
-
-    def write(self, openings: Sequence[tuple[Opening, bytes]]) -> None:
-        """Record that calls are about to be made, and the charges that wait before, in one write.
-
-        Each opening comes with its `line_of`.
+    def write(self) -> None:
+        """Write what is in `opened` and `ended`, in one piece.
 
         Raises:
-            StoreUnavailable: the disk refused (full, gone); no call of them must be made, and the
-                charges go on waiting.
+            StoreUnavailable: the disk refused (full, gone); all of it is still there.
         """
-        if openings or self._waiting:
-            self._write(b"".join([line for _, line in openings]))
-            for opening, _ in openings:
-                self._open[opening.attempt_id] = opening
-
-    def add_charge(self, charge: Charge) -> None:
-        """Take how an attempt ended, for the next write."""
-        self._waiting.append(charge)
-
-    def write_waiting(self) -> None:
-        """Write the charges that wait.
-
-        Raises:
-            StoreUnavailable: the disk refuses; they go on waiting.
-        """
-        self.write(())
-
-    def _write(self, openings: bytes) -> None:
-        """Write what waits and then the lines of openings, all or nothing."""
-        waiting = self._waiting
-        if not waiting:
-            self._append(openings)
+        opened, ended = self.opened, self.ended
+        if not opened and not ended:
             return
-        lines = [b"C%b\n" % _encoder.encode(charge) for charge in waiting]
-        end = self._size
-        self._append(b"".join((*lines, openings)))
-        self._waiting = []
-        for charge, line in zip(waiting, lines, strict=True):
-            end += len(line)
-            self._open.pop(charge.opening.attempt_id, None)
-            self._remember(charge, end)
+        encode = _encoder.encode
+        lines = [b"O%b\n" % encode(opening) for opening in opened]
+        if ended:
+            lines += [b"C%b\n" % encode(charge) for charge in ended]
+        self._append(b"".join(lines))
+        for opening in opened:
+            self._open[opening.attempt_id] = opening
+        opened.clear()
+        if ended:
+            for charge in ended:
+                self._open.pop(charge.opening.attempt_id, None)
+            self._gather(ended)
+            ended.clear()
 
-    def _remember(self, charge: Charge, end: int) -> None:
-        self._recent.append((charge, end))
-        if len(self._recent) > MOST_RECENT:
-            self._recent.clear()
-            self._recent_from = end
+    def _gather(self, charges: Sequence[Charge]) -> None:
+        """Keep the charges that have just been written."""
+        group = self._filling
+        if group is None or group.rows.count >= GROUP_CHARGES:
+            if sum(kept.rows.count for kept in self._groups) >= MOST_RECENT:
+                self._groups.clear()
+                self._filling, self._recent_from = None, self._size
+                return
+            group = self._filling = Gathered()
+            self._groups.append(group)
+        group.add(charges, self._size)
 
     def _append(self, lines: bytes) -> None:
         written = 0
@@ -132,13 +121,31 @@ class Spool:
         """Flush to the disk; blocks, so call it off the event loop."""
         os.fdatasync(self._file)
 
+    def gathered(self) -> Gathered | None:
+        """Return the next unflushed charges; None when they have to be read from the file."""
+        groups = self._groups
+        if not self.reads_memory:
+            return None
+        while groups and groups[0].end <= self.flushed_bytes:
+            groups.popleft()
+        self._filling = None  # what is on its way must not grow
+        group = groups[0] if groups else Gathered()
+        if len(groups) <= 1:
+            group.end = self._size  # all that follows is open
+        return group
+
     def read(self) -> tuple[list[Charge], int]:
-        """Return the next unflushed charges and the position after them."""
+        """Read the next unflushed charges from the file; return them and the position after.
+
+        No more than what is not in memory, or than the group that comes next there.
+        """
+        until = self._recent_from
         if self.reads_memory:
-            return self._read_recent()
+            until = self._groups[0].end if self._groups else self._size
+        length = min(GROUP_BYTES, until - self.flushed_bytes)
         with self.path.open("rb") as file:
             file.seek(self.flushed_bytes)
-            data = file.read(min(GROUP_BYTES, self._recent_from - self.flushed_bytes))
+            data = file.read(length)
         end = data.rfind(b"\n") + 1
         if end == 0 and len(data) == GROUP_BYTES:  # one record larger than a group
             with self.path.open("rb") as file:
@@ -147,14 +154,6 @@ class Spool:
             end = len(data)
         charges = [record for record in records(data[:end]) if isinstance(record, Charge)]
         return charges, self.flushed_bytes + end
-
-    def _read_recent(self) -> tuple[list[Charge], int]:
-        recent = self._recent
-        while recent and recent[0][1] <= self.flushed_bytes:
-            recent.popleft()
-        group = list(islice(recent, GROUP_CHARGES))
-        end = group[-1][1] if len(group) < len(recent) else self._size
-        return [charge for charge, _ in group], end
 
     def flushed(self, end: int) -> None:
         """Take note that all before `end` is in SQL."""
@@ -167,8 +166,9 @@ class Spool:
         old_path, old_file, still_open = self.path, self._file, list(self._open.values())
         self.path, self._file = self._created()
         self._size = self.flushed_bytes = self._recent_from = 0
-        self._recent.clear()
-        self._append(b"".join(map(line_of, still_open)))
+        self._groups.clear()
+        self._filling = None
+        self._append(b"".join([b"O%b\n" % _encoder.encode(opening) for opening in still_open]))
         self.flushed_bytes = self._size
         old_path.unlink(missing_ok=True)
         os.close(old_file)
@@ -176,7 +176,7 @@ class Spool:
     def close(self) -> None:
         """Give the file up: removed when nothing is left in it, else for a caretaker to replay."""
         with suppress(StoreUnavailable):  # the disk is full: such a charge becomes an estimate
-            self.write_waiting()
+            self.write()
         if not self.pending_bytes and not self._open:
             self.path.unlink(missing_ok=True)
         os.close(self._file)
@@ -201,11 +201,6 @@ class Spool:
             except (BlockingIOError, FileNotFoundError):
                 pass
             os.close(file)
-
-
-def line_of(opening: Opening) -> bytes:
-    """Return an opening's record."""
-    return b"O%b\n" % _encoder.encode(opening)
 
 
 def records(data: bytes) -> Iterator[Opening | Charge]:

@@ -5,16 +5,15 @@ what SQL answers is taken over whole, so that a reply that was lost only has to 
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from shared.clock import Clock, Deadline
 from shared.errors import GatewayError, StoreUnavailable
 from shared.ledger.accounts import LOOK_S, Accounts, Deal, returning
-from shared.ledger.books import Charge
 from shared.ledger.grants import Grant, traded
 from shared.ledger.rule import BudgetRule
-from shared.ledger.settle import Standings, spent_together
+from shared.ledger.settle import Spent, Standings
 from shared.store.budgets import settle, trade
 from shared.store.engine import Store
 from shared.store.records import BudgetRef, BudgetStanding
@@ -128,9 +127,9 @@ class Trader:
         finally:
             HOLD_WAIT_SECONDS.observe(self._clock.monotonic() - started_s)
 
-    def settled(self, charges: Sequence[Charge], standings: Standings) -> None:
-        """Hear that the charges are in SQL for good; never fails."""
-        for owner, refs, cost in spent_together(charges):
+    def settled(self, spent: Spent, standings: Standings) -> None:
+        """Hear what is in SQL for good; never fails."""
+        for (owner, refs), cost in spent.items():
             if owner == self.owner and cost:
                 for ref in refs:
                     if (account := self._accounts.find(ref)) is not None:

@@ -61,7 +61,10 @@ class OpenResponse(Protocol):
 
 
 class Transport(Protocol):
-    """Bytes out, bytes in. Leaving the context cancels the call and frees the connection."""
+    """Bytes out, bytes in. Leaving the context cancels the call and frees the connection.
+
+    Nothing leaves before the errands of the loop's cork are done: the books are written so.
+    """
 
     def open(
         self, request: HttpRequest, *, connect_s: float
@@ -70,6 +73,7 @@ class Transport(Protocol):
 
         Raises:
             UpstreamError: TIMEOUT when connecting takes longer than `connect_s`, else CONNECTION.
+            StoreUnavailable: an errand of the loop's cork failed; nothing was sent.
         """
 
 

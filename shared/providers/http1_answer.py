@@ -10,7 +10,7 @@ from typing import Protocol
 
 from typing_extensions import override
 
-from shared.errors import UpstreamError
+from shared.errors import StoreUnavailable, UpstreamError
 from shared.providers.http1_failures import broke_off, too_large
 
 
@@ -84,7 +84,7 @@ class Answer:
         self.status = 0
         self.opened = False
         self.ended = False
-        self.failure: UpstreamError | None = None
+        self.failure: UpstreamError | StoreUnavailable | None = None
         self.unheard = False
         self.buffered_bytes = 0
         self.paused = False
@@ -181,7 +181,9 @@ class Answer:
         self.ended = True
         self._wake()
 
-    def fail(self, failure: UpstreamError, cause: BaseException | None = None) -> None:
+    def fail(
+        self, failure: UpstreamError | StoreUnavailable, cause: BaseException | None = None
+    ) -> None:
         """Take the reason why the rest will never come."""
         self._source = None
         failure.__cause__ = cause

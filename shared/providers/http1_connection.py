@@ -7,6 +7,7 @@ from typing import Protocol, cast
 from typing_extensions import override
 
 from shared.corked import Corked
+from shared.errors import StoreUnavailable
 from shared.providers.http1_answer import Answer
 from shared.providers.http1_failures import broke_off, no_answer, not_http
 from shared.providers.http1_parse import Parser, Unreadable
@@ -85,6 +86,13 @@ class Connection(asyncio.BaseProtocol):
         else:
             transport.write(head.with_body(body))
 
+    def refused(self, error: Exception) -> None:
+        """Fail the call, of which nothing was sent: the books could not be written before."""
+        answer = self._answer
+        self.abandon()
+        if answer is not None:
+            answer.fail(StoreUnavailable(str(error)), error)
+
     def is_fit(self) -> bool:
         """Return whether another call may be sent, as far as the loop knows."""
         return self._transport is not None and not self._transport.is_closing()
@@ -126,7 +134,9 @@ class Connection(asyncio.BaseProtocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = Corked(cast("asyncio.Transport", transport), self._home.loop)
+        self._transport = Corked(
+            cast("asyncio.Transport", transport), self._home.loop, self.refused
+        )
         self._home.made(self)
         if self._answer is None:
             self._transport.abort()

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 from shared.clock import Clock
-from shared.errors import FailureKind
+from shared.errors import FailureKind, UpstreamError
 from shared.providers.exchange import HttpRequest, OpenResponse
 from shared.providers.http1_answer import Answer
 from shared.providers.http1_connection import Connection
@@ -45,6 +45,7 @@ class Http1Transport:
         Raises:
             UpstreamError: TIMEOUT when connecting (DNS and TLS included) takes longer than
                 `connect_s`, MALFORMED when the head is not HTTP, else CONNECTION.
+            StoreUnavailable: what has to be on file before could not be written.
         """
         pool = self._pool
         if pool is None:
@@ -120,6 +121,6 @@ def _may_repeat(head: Head, answer: Answer) -> bool:
     return (
         answer.unheard
         and head.method in IDEMPOTENT
-        and answer.failure is not None
+        and isinstance(answer.failure, UpstreamError)
         and answer.failure.kind is FailureKind.CONNECTION
     )

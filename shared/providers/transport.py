@@ -6,6 +6,7 @@ call. It is kept to the bare wire: no cookies, no proxies from the environment, 
 decompression, no timeouts but for connecting (first token, idle and attempt are the chain's).
 """
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -15,7 +16,8 @@ from types import TracebackType
 import aiohttp
 from yarl import URL
 
-from shared.errors import UpstreamError
+from shared.corked import cork_of
+from shared.errors import StoreUnavailable, UpstreamError
 from shared.providers.exchange import HttpRequest, OpenResponse
 from shared.providers.http1_failures import (
     broke_off,
@@ -90,6 +92,8 @@ class _OpenCall:
 
     async def __aenter__(self) -> AiohttpResponse:
         request = self._request
+        if (undone := cork_of(asyncio.get_running_loop()).run_errands()) is not None:
+            raise StoreUnavailable(str(undone)) from undone
         try:
             self._response = await self._session.request(
                 request.method,
@@ -130,6 +134,7 @@ class AiohttpTransport:
         Raises:
             UpstreamError: TIMEOUT when connecting (DNS and TLS included) takes longer than
                 `connect_s`, MALFORMED when the head is not HTTP, else CONNECTION.
+            StoreUnavailable: what has to be on file before could not be written.
         """
         if self._session is None:
             self._session = self._new_session()

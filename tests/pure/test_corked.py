@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from shared.corked import MOST_HELD_BYTES, Corked
+from shared.corked import MOST_HELD_BYTES, Corked, cork_of
 from tests.fakes.pipe import PipeTransport
 
 
@@ -127,3 +127,94 @@ def test_one_that_cannot_be_written_to_takes_nothing_from_the_others():
 
         assert ("abort", b"hello") == (wires[0].ended, wires[1].written)
         assert ["a connection could not be written to"] == turning.told
+
+
+def test_errands_come_before_what_waits_for_them_and_are_done_once():
+    with Turning() as turning:
+        done = []
+        wire = PipeTransport()
+        corked = Corked(wire, turning.loop, done.append)
+        cork = cork_of(turning.loop)
+        corked.write(b"hello")
+        cork.first(lambda: done.append(wire.written), turning.loop)
+        assert ([], b"") == (done, wire.written)
+        turning.turn()
+
+        assert ([b""], b"hello") == (done, wire.written)
+        turning.turn()
+        assert [b""] == done
+
+
+def test_a_turn_of_errands_alone_does_them():
+    with Turning() as turning:
+        done = []
+        cork_of(turning.loop).first(lambda: done.append(1), turning.loop)
+        turning.turn()
+
+        assert [1] == done
+
+
+class Disk:
+    """Does what it is asked unless it is full."""
+
+    def __init__(self):
+        self.full = True
+        self.asked = 0
+
+    def __call__(self):
+        self.asked += 1
+        if self.full:
+            raise OSError("no room")
+
+
+@pytest.mark.parametrize(
+    "pieces", [[b"one"], [b"one", b"two"], [b"x" * 70_000], [[b"one", b"two"]]]
+)
+def test_where_an_errand_fails_nothing_leaves_that_waits_for_it_until_it_is_done(pieces):
+    with Turning() as turning:
+        told, disk = [], Disk()
+        careful = Corked(wire := PipeTransport(), turning.loop, told.append)
+        other = Corked(open_wire := PipeTransport(), turning.loop)
+        cork_of(turning.loop).first(disk, turning.loop)
+        for piece in pieces:
+            (careful.write if isinstance(piece, bytes) else careful.writelines)(piece)
+        other.write(b"hello")
+        turning.turn()
+
+        assert (b"", b"hello") == (wire.written, open_wire.written)
+        assert ["no room"] == [str(error) for error in told]
+        careful.write(b"also in later turns")
+        turning.turn()
+        assert (b"", 2) == (wire.written, len(told))
+        disk.full, disk.asked = False, 0
+        for _ in range(2):
+            careful.write(b"again")
+            turning.turn()
+        assert (b"againagain", 1) == (wire.written, disk.asked)
+
+
+@given(st.lists(st.sampled_from(["errand", "write", "large", "turn"])))
+def test_nothing_overtakes_an_errand(steps):
+    """Whatever is written after an errand was given finds it done when it leaves."""
+    with Turning() as turning:
+        given_errands, done, seen = 0, [], []
+
+        class Wire(PipeTransport):
+            @override
+            def write(self, data):
+                seen.append((int(bytes(data).split(b" ")[-1]), len(done)))
+
+        corked = Corked(Wire(), turning.loop, lambda _error: None)
+        for step in steps:
+            if step == "turn":
+                turning.turn()
+            elif step == "errand":
+                given_errands += 1
+                cork_of(turning.loop).first(lambda: done.append(1), turning.loop)
+            else:
+                filling = b"x" * (70_000 if step == "large" else 1)
+                corked.write(b" %b %d" % (filling, given_errands))
+        turning.turn()
+
+        assert all(due <= count for due, count in seen)
+        assert given_errands == len(done)

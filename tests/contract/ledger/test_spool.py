@@ -7,15 +7,21 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.chat.usage import Usage
 from shared.errors import StoreUnavailable
 from shared.ledger.books import Charge, Opening, Outcome
 from shared.ledger.keeper import REFUSED, Keeper, SpoolBooks, replay_orphans
+from shared.ledger.rows import ledger_parts
+from shared.ledger.settle import Gathered, Spent, Standings, spent_by, write_charges
 from shared.ledger.spool import ROTATE_BYTES, Spool, orphans
+from shared.store.budgets import standing_of
 from shared.store.engine import Store
 from shared.store.ledger import usage_totals
-from shared.store.records import UsageTotals
+from shared.store.ledger_rows import AlikeRows
+from shared.store.records import BudgetRef, UsageTotals
 from tests.fakes.clock import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -111,6 +117,7 @@ async def test_a_restart_under_the_same_name_keeps_the_old_books(store: Store, f
     """As when SLUICEWAY_PROCESS_ID stays and the process was killed."""
     killed = Spool(folder, "pod-1")
     await SpoolBooks(killed).open(make_opening(1))
+    await asyncio.sleep(0)  # the event loop's turn ends
     killed.close()  # with an attempt open: the file stays, its lock does not
 
     restarted = Spool(folder, "pod-1")
@@ -134,7 +141,8 @@ def test_a_new_spool_is_never_taken_for_an_orphan(folder: Path):
     try:
         for number in range(300):
             spool = Spool(folder, f"api-{number}")
-            spool.append_opening(make_opening(number))
+            spool.opened.append(make_opening(number))
+            spool.write()
             assert spool.path.exists()
             spool.close()
     finally:
@@ -178,6 +186,74 @@ async def test_a_row_the_database_cannot_take_holds_up_no_other(store: Store, fo
     assert 2 == (await totals(store)).attempts
     (refused,) = (folder / REFUSED).read_bytes().splitlines()
     assert "att_1" == msgspec.json.decode(refused, type=Charge).opening.attempt_id
+
+
+async def test_what_is_there_already_is_written_and_settled_once(store: Store, folder: Path):
+    """A commit may have reached the database although its answer did not."""
+    spool = Spool(folder, "api-1")
+    books, follower = SpoolBooks(spool), Noting()
+    openings = [
+        make_opening(number, budgets=(BudgetRef(budget_id="b", starts_at=AT),), grant="p")
+        for number in range(3)
+    ]
+    for opening in openings:
+        await books.open(opening)
+        books.close(make_charge(opening))
+    async with store.write() as tx:
+        await write_charges(tx, [make_charge(opening) for opening in openings[:2]])
+
+    assert 3 == await Keeper(spool, store, FakeClock(), follower).flush()
+    spool.close()
+
+    found = await totals(store)
+    assert (3, 300) == (found.attempts, found.cost_nanousd)
+    async with store.read() as tx:
+        standing = await standing_of(tx, openings[0].budgets[0], "p")
+    assert 300 == standing.settled_nanousd
+    assert [{("p", openings[0].budgets): 300}] == follower.spent  # all of it is in SQL now
+
+
+class Noting:
+    """Notes what it hears."""
+
+    def __init__(self) -> None:
+        self.spent: list[Spent] = []
+
+    def settled(self, spent: Spent, standings: Standings) -> None:
+        self.spent.append(spent)
+
+
+@given(st.data())
+def test_charges_gathered_as_they_come_are_those_taken_together(data):
+    """As rows, and in what they have cost whom, however they are grouped on the way."""
+    windows = [
+        (),
+        (BudgetRef(budget_id="a", starts_at=AT),),
+        (BudgetRef(budget_id="a", starts_at=AT), BudgetRef(budget_id="b", starts_at=AT)),
+    ]
+    charges = [
+        make_charge(
+            make_opening(
+                number,
+                budgets=data.draw(st.sampled_from(windows)),
+                grant=data.draw(st.sampled_from([None, "p", "q"])),
+                user=data.draw(st.sampled_from([None, "ann", "a\ud800", "b\x00"])),
+                tags=data.draw(st.sampled_from([{}, {"team": "x"}])),
+            ),
+            tokens=data.draw(st.integers(0, 9)),
+        )
+        for number in range(data.draw(st.integers(0, 12)))
+    ]
+    gathered, left = Gathered(), list(charges)
+    while left:
+        count = data.draw(st.integers(1, len(left)))
+        gathered.add(left[:count], 1)
+        left = left[count:]
+
+    assert spent_by(charges) == gathered.spent
+    whole = AlikeRows([ledger_parts(charge) for charge in charges])
+    assert whole.at(5) == gathered.rows.at(5)
+    assert len(charges) == whole.count == gathered.rows.count
 
 
 async def test_with_the_database_away_everything_waits(store: Store, folder: Path):

@@ -7,7 +7,8 @@ import socket
 import msgspec
 import pytest
 
-from shared.errors import FailureKind, UpstreamError
+from shared.corked import cork_of
+from shared.errors import FailureKind, StoreUnavailable, UpstreamError
 from shared.providers.exchange import HttpRequest
 from tests.fakes.certificates import self_signed, serving
 from tests.fakes.upstream import (
@@ -55,6 +56,26 @@ async def test_sends_exactly_what_it_was_given(upstream, transport):
         "authorization": "Bearer k",
         "content-length": "13",
     } == {name: value for name, value in sent.headers.items() if name != "connection"}
+
+
+async def test_sends_nothing_as_long_as_what_comes_before_it_fails(upstream, transport):
+    """The books are written so. On a new connection, and on one that waits."""
+    disk = {"full": False}
+
+    def write():
+        if disk["full"]:
+            raise OSError("no room")
+
+    loop = asyncio.get_running_loop()
+    for count in (0, 1):
+        disk["full"] = True
+        cork_of(loop).first(write, loop)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="no room"):
+                await whole(transport, call(upstream))
+        assert count == len(upstream.requests)
+        disk["full"] = False
+        assert 200 == (await whole(transport, call(upstream)))[0]
 
 
 async def test_reads_a_whole_answer_and_its_headers(upstream, transport):

@@ -1,6 +1,7 @@
 """`/admin/ledger…`: a call's cost, shown and put right."""
 
 import asyncio
+import os
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from shared.ledger.verify import verify
 from shared.runtime import open_runtime
 from shared.store.engine import open_store
 from tests.edge.api.conftest import KEY, MASTER_KEY
+from tests.fakes.upstream import running_upstream
 
 MASTER = {"authorization": f"Bearer {MASTER_KEY}"}
 HELLO = {"model": "mock", "messages": [{"role": "user", "content": "Hello"}]}
@@ -103,3 +105,55 @@ async def test_without_a_ledger_a_call_has_its_cost_and_leaves_no_row(without_le
 
     assert (200, True) == (answer.status_code, "x-sluiceway-cost-usd" in answer.headers)
     assert ([b""], []) == (spooled, rows)
+
+
+@pytest.fixture
+async def upstream():
+    async with running_upstream() as running:
+        yield running
+
+
+@pytest.fixture
+def over_the_wire(settings, upstream):
+    """The gateway's settings, with a provider on a socket."""
+    text = settings.config_path.read_text()
+    provider = f"{{kind: openai_compatible, base_url: '{upstream.base_url('up')}', api_key: k}}"
+    settings.config_path.write_text(text.replace("{kind: mock}", provider))
+    return settings
+
+
+async def test_while_the_disk_is_full_no_provider_is_called(over_the_wire, upstream):
+    """The call that finds it out, on a connection still to be made, and those that follow."""
+    async with open_runtime(over_the_wire, role="api") as runtime, open_edge(runtime) as edge:
+        transport = httpx.ASGITransport(create_app(edge))
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            key = {"authorization": f"Bearer {KEY}"}
+
+            async def call(**changes):
+                body = {**HELLO, **changes}
+                answer = await client.post("/v1/chat/completions", json=body, headers=key)
+                return answer.status_code, answer.text
+
+            spool = edge.books._spool
+            room = spool._file
+            spool._file = os.open("/dev/full", os.O_WRONLY)
+            refused = [await call(), await call(stream=True), await call()]
+            os.close(spool._file)
+            spool._file = room
+            heard = len(upstream.requests)
+            served = await call()
+    store = await open_store(over_the_wire.database_url)
+    async with store.read() as tx:
+        rows = await tx.connection.exec_driver_sql(
+            "SELECT outcome, code, cost_nanousd FROM ledger ORDER BY started_at"
+        )
+        attempts = [(row[0], row[1], row[2]) for row in rows]
+    await store.close()
+
+    assert [503, 503, 503] == [status for status, _ in refused]
+    assert all("store_unavailable" in text for _, text in refused)
+    assert (0, 200, 1) == (heard, served[0], len(upstream.requests))
+    assert [("failed", "store_unavailable", 0), ("succeeded", None)] == [
+        attempts[0],
+        attempts[1][:2],
+    ]

@@ -3,19 +3,24 @@
 import asyncio
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from shared.chat.usage import Usage
+from shared.corked import MOST_HELD_BYTES, Corked
 from shared.errors import StoreUnavailable
 from shared.ledger.books import Charge, Opening, Outcome, lost
 from shared.ledger.keeper import Keeper, SpoolBooks, replay_orphans
-from shared.ledger.spool import MOST_RECENT, Spool, orphans, records
+from shared.ledger.spool import GROUP_CHARGES, MOST_RECENT, Spool, orphans, records
 from shared.store.engine import Store
 from shared.store.ledger import usage_totals
 from tests.fakes.clock import FakeClock
+from tests.fakes.pipe import PipeTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -83,9 +88,9 @@ async def test_charges_reach_sql_once(folder: Path, store: Store) -> None:
 async def test_a_dead_process_leaves_nothing_unaccounted(folder: Path, store: Store) -> None:
     """Its charges go to SQL, an open without a close as `lost` at its estimate; once."""
     dead = Spool(folder, "api-dead")
-    dead.append_opening(make_opening(1))
-    dead.add_charge(make_charge(1))
-    dead.append_opening(make_opening(2))
+    dead.opened.append(make_opening(1))
+    dead.ended.append(make_charge(1))
+    dead.opened.append(make_opening(2))
     dead.close()  # what the kernel does for a killed process: the lock is gone, the file is not
 
     assert 1 == await replay_orphans(folder, store, FakeClock())
@@ -96,7 +101,8 @@ async def test_a_dead_process_leaves_nothing_unaccounted(folder: Path, store: St
 async def test_a_living_process_keeps_its_spool(folder: Path, store: Store) -> None:
     """The lock tells the living from the dead."""
     alive = Spool(folder, "api-alive")
-    alive.append_opening(make_opening())
+    alive.opened.append(make_opening())
+    alive.write()
 
     assert [] == list(orphans(folder))
     assert 0 == await replay_orphans(folder, store, FakeClock())
@@ -112,38 +118,44 @@ def test_more_than_fits_in_memory_is_read_from_the_file_and_then_no_more(folder:
         nonlocal written
         for _ in range(count):
             written += 1
-            spool.append_opening(make_opening(written))
-            spool.add_charge(make_charge(written))
-        spool.write_waiting()
+            spool.opened.append(make_opening(written))
+            spool.ended.append(make_charge(written))
+        spool.write()
 
-    write(MOST_RECENT + 500)
+    for _ in range((MOST_RECENT + 2 * GROUP_CHARGES) // 100):
+        write(100)
+    moved = written
+    assert spool.gathered() is None
     read: list[Charge] = []
-    from_memory = []
-    while spool.pending_bytes:
+    while not spool.reads_memory:
         charges, end = spool.read()
         spool.flushed(end)
         read += charges
-        from_memory.append(spool.reads_memory)
         if len(read) < MOST_RECENT:
             write(10)  # calls do not stop coming
+            moved += 10
+    rest = 0
+    while (group := spool.gathered()) is not None and group.rows.count:
+        spool.flushed(group.end)
+        rest += group.rows.count
     spool.close()
 
-    assert [make_charge(number) for number in range(1, written + 1)] == read
-    assert (False, True) == (from_memory[0], from_memory[-1])
-    assert sorted(from_memory) == from_memory
+    assert [make_charge(number) for number in range(1, len(read) + 1)] == read
+    assert (moved, 0) == (len(read) + rest, spool.pending_bytes)
+    assert rest
 
 
 async def test_a_large_drained_spool_is_replaced(folder: Path, store: Store) -> None:
     """What is still open moves to the new file, so that a crash still finds it."""
     spool = Spool(folder, "api-1", rotate_bytes=20_000)
     keeper = Keeper(spool, store, FakeClock())
-    spool.append_opening(make_opening(0))
+    spool.opened.append(make_opening(0))
     number = 0
     while spool.pending_bytes < 20_000:
         number += 1
-        spool.append_opening(make_opening(number))
-        spool.add_charge(make_charge(number, cost_nanousd=1))
-        spool.write_waiting()
+        spool.opened.append(make_opening(number))
+        spool.ended.append(make_charge(number, cost_nanousd=1))
+        spool.write()
     first = spool.path
     await keeper.flush()
 
@@ -157,9 +169,9 @@ async def test_a_large_drained_spool_is_replaced(folder: Path, store: Store) -> 
 def test_a_torn_record_is_none(folder: Path) -> None:
     """Power loss may tear the last line; nothing before it suffers."""
     spool = Spool(folder, "api-1")
-    spool.append_opening(make_opening())
-    spool.add_charge(make_charge())
-    spool.write_waiting()
+    spool.opened.append(make_opening())
+    spool.ended.append(make_charge())
+    spool.write()
     data = spool.path.read_bytes()
     spool.close()
 
@@ -168,128 +180,126 @@ def test_a_torn_record_is_none(folder: Path) -> None:
         assert whole == len(list(records(data[:cut]))) or data[cut : cut + 1] == b"\n"
 
 
-async def test_a_full_disk_refuses_calls_and_loses_no_charge(folder: Path) -> None:
-    """Opening raises; a charge waits in memory and is written first once there is room."""
-    spool = Spool(folder, "api-1")
-    books = SpoolBooks(spool)
-    await books.open(make_opening())
-    room = spool._file
-    spool._file = os.open("/dev/full", os.O_WRONLY)
+class Wire(PipeTransport):
+    """A provider's connection that looks, when something is sent on it, what is on file."""
 
-    books.close(make_charge())
-    with pytest.raises(StoreUnavailable, match="cannot be written"):
-        await books.open(make_opening(2))
+    def __init__(self, spool: Spool) -> None:
+        super().__init__()
+        self._spool = spool
+        self.found: list[tuple[type, str]] = []
 
-    os.close(spool._file)
-    spool._file = room
-    await books.open(make_opening(2))
-    kinds = [type(record) for record in records(spool.path.read_bytes())]
-    assert [Opening, Charge, Opening] == kinds
-    spool.close()
-
-
-async def opened_together(books: SpoolBooks, *numbers: int) -> list[asyncio.Task[None]]:
-    """Calls that open in one turn, as far as they come in it; the turn before was as busy."""
-    first = [asyncio.create_task(books.open(make_opening(number))) for number in (91, 92)]
-    await asyncio.gather(*first)
-    tasks = [asyncio.create_task(books.open(make_opening(number))) for number in numbers]
-    await asyncio.sleep(0)
-    return tasks
+    @override
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.found = kept(self._spool)
 
 
 def kept(spool: Spool) -> list[tuple[type, str]]:
-    """What is on file beside what stands there to make the turn busy."""
-    found = [
+    """What is on file, in order."""
+    return [
         (Opening, record.attempt_id)
         if isinstance(record, Opening)
         else (Charge, record.opening.attempt_id)
         for record in records(spool.path.read_bytes())
     ]
-    return [(kind, name) for kind, name in found if name not in {"att_91", "att_92"}]
 
 
-async def test_a_call_that_comes_alone_does_not_wait(folder: Path) -> None:
-    """It is on file before the event loop turns."""
+def to_provider(wire: Wire, told: list[Exception]) -> Corked:
+    return Corked(wire, asyncio.get_running_loop(), told.append)
+
+
+async def test_what_a_turn_records_is_on_file_before_anything_of_it_leaves(folder: Path) -> None:
+    """In one write; also where the connection was written to before the call was opened."""
     spool = Spool(folder, "api-1")
-    books = SpoolBooks(spool)
-    for number in (1, 2, 3):
-        step = books.open(make_opening(number))
-        with pytest.raises(StopIteration):
-            step.send(None)
-        await asyncio.sleep(0)
-
-    assert ["att_1", "att_2", "att_3"] == [name for _, name in kept(spool)]
-    spool.close()
-
-
-async def test_calls_that_open_together_share_a_write(folder: Path) -> None:
-    """None of them goes on before all are on file, with the charges before them."""
-    spool = Spool(folder, "api-1")
-    books = SpoolBooks(spool)
-    tasks = await opened_together(books, 1, 2, 3)
-    books.close(make_charge(91))
-
+    books, wires = SpoolBooks(spool), [Wire(spool), Wire(spool)]
+    early, late = (to_provider(wire, []) for wire in wires)
+    early.write(b"another call's")
+    await books.open(make_opening(1))
+    await books.open(make_opening(2))
+    books.close(make_charge(1))
+    late.write(b"question")
     assert [] == kept(spool)
-    assert not any(task.done() for task in tasks)
-    await asyncio.gather(*tasks)
-    assert [(Opening, f"att_{number}") for number in (1, 2, 3)] == kept(spool)
-    assert b"C" in {line[:1] for line in spool.path.read_bytes().splitlines()[:3]}
-    spool.close()
 
-
-async def test_a_full_disk_refuses_all_that_open_together(folder: Path) -> None:
-    """Each hears of it, the charge of the same turn is kept, and the next are written."""
-    spool = Spool(folder, "api-1")
-    books = SpoolBooks(spool)
-    tasks = await opened_together(books, 1, 2)
-    books.close(make_charge(91))
-    room = spool._file
-    spool._file = os.open("/dev/full", os.O_WRONLY)
-
-    told = await asyncio.gather(*tasks, return_exceptions=True)
-
-    assert [StoreUnavailable, StoreUnavailable] == [type(error) for error in told]
-    os.close(spool._file)
-    spool._file = room
-    await asyncio.gather(*(books.open(make_opening(number)) for number in (3, 4)))
-    assert [(Opening, "att_3"), (Opening, "att_4")] == kept(spool)
-    assert 1 == sum(isinstance(one, Charge) for one in records(spool.path.read_bytes()))
-    spool.close()
-
-
-async def test_a_caller_who_leaves_while_it_is_written_has_cost_nothing(
-    folder: Path, store: Store
-) -> None:
-    """Its call is never made, so what stands open of it is closed, and no crash makes it `lost`."""
-    spool = Spool(folder, "api-1")
-    books = SpoolBooks(spool)
-    tasks = await opened_together(books, 1, 2)
-
-    tasks[0].cancel()
-    told = await asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.sleep(0)
 
-    assert [asyncio.CancelledError, type(None)] == [type(one) for one in told]
-    assert [(Opening, "att_1"), (Opening, "att_2"), (Charge, "att_1")] == kept(spool)
-    assert 1 == await Keeper(spool, store, FakeClock()).flush()
-    assert (1, 0) == await spent(store)
+    expected = [(Opening, "att_1"), (Opening, "att_2"), (Charge, "att_1")]
+    assert [expected, expected] == [wire.found for wire in wires]
     spool.close()
 
 
-async def test_a_caller_who_leaves_a_full_disk_has_no_record(folder: Path) -> None:
+@pytest.mark.parametrize("question", [b"x" * (MOST_HELD_BYTES + 1), [b"x", b"y"]])
+async def test_what_leaves_at_once_comes_after_its_record_too(
+    folder: Path, question: bytes | list[bytes]
+) -> None:
     spool = Spool(folder, "api-1")
-    tasks = await opened_together(SpoolBooks(spool), 1, 2)
+    wire = Wire(spool)
+    corked = to_provider(wire, [])
+    await SpoolBooks(spool).open(make_opening())
+    (corked.write if isinstance(question, bytes) else corked.writelines)(question)
+
+    assert [(Opening, "att_1")] == wire.found
+    spool.close()
+
+
+@contextmanager
+def full_disk(spool: Spool) -> Iterator[None]:
     room = spool._file
     spool._file = os.open("/dev/full", os.O_WRONLY)
+    try:
+        yield
+    finally:
+        os.close(spool._file)
+        spool._file = room
 
-    tasks[0].cancel()
-    told = await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert [asyncio.CancelledError, StoreUnavailable] == [type(one) for one in told]
-    os.close(spool._file)
-    spool._file = room
-    spool.write_waiting()
-    assert [] == kept(spool)
+async def test_a_full_disk_lets_no_call_out_and_loses_no_charge(folder: Path) -> None:
+    """Each call of the turn hears of it, whenever it would leave; callers get their answers."""
+    spool = Spool(folder, "api-1")
+    books = SpoolBooks(spool)
+    await books.open(make_opening())
+    await asyncio.sleep(0)
+    told: list[Exception] = []
+    with full_disk(spool):
+        now, later, caller = Wire(spool), Wire(spool), PipeTransport()
+        await books.open(make_opening(2))
+        await books.open(make_opening(3))
+        to_provider(now, told).write(b"question")
+        books.close(make_charge())
+        Corked(caller, asyncio.get_running_loop()).write(b"answer")
+        await asyncio.sleep(0)
+        to_provider(later, told).write(b"question on a connection that had to be made")
+        await asyncio.sleep(0)
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="cannot be written"):
+                await books.open(make_opening(4))
+
+    assert [b"", b"", b"answer"] == [now.written, later.written, caller.written]
+    assert 2 == len(told)
+    assert "cannot be written" in str(told[0])
+    await books.open(make_opening(5))
+    to_provider(wire := Wire(spool), told).write(b"question")
+    await asyncio.sleep(0)
+    opened = [(Opening, f"att_{number}") for number in (1, 2, 3, 5)]
+    assert [*opened, (Charge, "att_1")] == wire.found
+    assert 2 == len(told)
+    spool.close()
+
+
+async def test_a_flush_on_a_full_disk_leaves_it_to_the_turn_to_refuse(
+    folder: Path, store: Store
+) -> None:
+    spool = Spool(folder, "api-1")
+    told: list[Exception] = []
+    with full_disk(spool):
+        await SpoolBooks(spool).open(make_opening())
+        to_provider(wire := Wire(spool), told).write(b"question")
+        with pytest.raises(StoreUnavailable):
+            await Keeper(spool, store, FakeClock()).flush()
+        await asyncio.sleep(0)
+
+    assert (b"", 1) == (wire.written, len(told))
+    await Keeper(spool, store, FakeClock()).flush()
+    assert [(Opening, "att_1")] == kept(spool)
     spool.close()
 
 
@@ -307,15 +317,17 @@ def test_a_lost_attempt_costs_its_estimate() -> None:
 async def test_a_part_of_a_record_is_taken_back(folder: Path, store: Store) -> None:
     """A full disk takes a part of a line; the next record is not glued to it."""
     spool = Spool(folder, "api-1")
-    spool.append_opening(make_opening(1))
+    spool.opened.append(make_opening(1))
+    spool.write()
     before, limits = spool.path.stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (before + 100, limits[1]))
     try:
-        spool.add_charge(make_charge(1))
+        spool.ended.append(make_charge(1))
         with pytest.raises(StoreUnavailable):
-            spool.write_waiting()
+            spool.write()
+        spool.opened.append(make_opening(2))
         with pytest.raises(StoreUnavailable):
-            spool.append_opening(make_opening(2))
+            spool.write()
         assert before == spool.path.stat().st_size
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

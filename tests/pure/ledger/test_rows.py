@@ -6,8 +6,8 @@ import msgspec
 
 from shared.chat.usage import Usage
 from shared.ledger.books import Charge, Opening, Outcome
-from shared.ledger.rows import ledger_values
-from shared.store.ledger import FIELDS
+from shared.ledger.rows import ledger_parts
+from shared.store.ledger_rows import FIELDS
 from shared.store.records import BudgetRef
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -54,7 +54,8 @@ def test_each_value_stands_in_its_own_column():
     known = msgspec.structs.asdict(opening) | msgspec.structs.asdict(charge)
     known |= {"outcome": "interrupted", "adjusts": None, "reason": None}
 
-    values = dict(zip(FIELDS, ledger_values(charge), strict=True))
+    own, common, *documents = ledger_parts(charge)
+    values = dict(zip(FIELDS, (*own, *common, *documents), strict=True))
 
     assert {name: known[name] for name in FIELDS if name in known} | msgspec.structs.asdict(
         usage
