@@ -83,11 +83,16 @@ class AlikeRows:
 
     def add(self, rows: Collection[Parts]) -> None:
         """Take rows of different attempts."""
+        found, texts = self._found, self._texts
         for (_, common, tags, budgets), own in zip(rows, _own_of(rows), strict=True):
-            alike = common, _json(tags) if tags else "{}", self._text(budgets)
-            owns = self._found.get(alike)
+            # Calls of one key share the very tuple of budgets.
+            text = texts.get(id(budgets))
+            if text is None:
+                text = texts[id(budgets)] = budgets, _json(budgets)
+            alike = common, _json(tags) if tags else "{}", text[1]
+            owns = found.get(alike)
             if owns is None:
-                owns = self._found[alike] = []
+                owns = found[alike] = []
             owns.append(own)
         self.count += len(rows)
 
@@ -97,13 +102,6 @@ class AlikeRows:
             ((*_clean(common, _COMMON_WORDS), *documents, recorded_at), owns)
             for (common, *documents), owns in self._found.items()
         ]
-
-    def _text(self, document: object) -> str:
-        """Return the document as JSON; calls of one key share the very tuple of budgets."""
-        known = self._texts.get(id(document))
-        if known is None:
-            known = self._texts[id(document)] = document, _json(document)
-        return known[1]
 
 
 def _own_of(rows: Iterable[Parts]) -> Iterable[Values]:
