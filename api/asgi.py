@@ -9,6 +9,7 @@ from litestar import Request
 from litestar.types import HTTPRequestEvent, Message, Receive, ReceiveMessage, Send
 
 from api.connection import CallerGone, Connection
+from api.cycle import Cycle
 from shared.clock import Clock
 from shared.errors import InvalidRequest, RequestTooLarge
 
@@ -187,8 +188,11 @@ def check_json(headers: Mapping[bytes, bytes]) -> None:
 async def send_whole(
     send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]], kind: bytes = JSON
 ) -> None:
-    """Send head and body."""
+    """Send head and body, where nothing stands between at once and not in two messages."""
     headers += [(b"content-type", kind), (b"content-length", b"%d" % len(body)), NOSNIFF]
+    cycle = getattr(send, "__self__", None)
+    if isinstance(cycle, Cycle) and cycle.answer(status, headers, body):
+        return
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 

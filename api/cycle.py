@@ -109,7 +109,28 @@ class Cycle(RequestResponseCycle):
         else:
             raise RuntimeError(f"The ASGI message {message['type']!r} does not belong here.")
 
+    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Send a whole answer; its headers tell the length.
+
+        Returns False, and has done nothing, where it has to be sent in ASGI's way.
+        """
+        if self.disconnected:
+            return True
+        if self.flow.write_paused or self.response_started or self._is_head or status in BODYLESS:
+            return False
+        head = self._head_of(status, headers)
+        self.expected_content_length -= len(body)
+        if not self.transport.is_closing():
+            self.transport.write(head + body)
+        self._complete()
+        return True
+
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self._head = self._head_of(status, headers)
+        self._flush = asyncio.get_running_loop().call_soon(self._write, b"")
+
+    def _head_of(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """Return the head as it is sent, with its consequences noted."""
         self.response_started = True
         self.waiting_for_100_continue = False
         lines = [STATUS_LINE[status]]
@@ -137,8 +158,7 @@ class Cycle(RequestResponseCycle):
         head = b"".join(lines)
         if not head.count(b"\n") == head.count(b"\r") == count + 2:  # with the status, the blank
             raise RuntimeError("A header of the answer has a line break in it.")
-        self._head = head
-        self._flush = asyncio.get_running_loop().call_soon(self._write, b"")
+        return head
 
     def _body(self, body: bytes, *, more: bool) -> None:
         if not self.response_started or self.response_complete:

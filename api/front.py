@@ -46,14 +46,13 @@ class Front:
         self._cors = cors
         self._ids = ids
 
-    async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+    def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one request. No coroutine of its own: each is woken with every call's wait."""
         if scope["method"] == "POST" and self._cors is None:
             serve = self._inference.get(scope["path"])
             if serve is not None:
-                await serve(scope, receive, send)
-                return
-        await self._serve(scope, receive, send)
+                return serve(scope, receive, send)
+        return self._serve(scope, receive, send)
 
     async def _serve(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         headers = header_map(scope["headers"])

@@ -80,18 +80,19 @@ def inference_app(endpoint: str, edge: Edge) -> Callable[[Scope, Receive, Send],
     return app
 
 
-async def _serve(call: Call, send: Send, principal: Principal, request: InferenceRequest) -> None:
+def _serve(
+    call: Call, send: Send, principal: Principal, request: InferenceRequest
+) -> Awaitable[None]:
     path = ENDPOINTS[call.endpoint]
     if path.counts:
-        await _serve_count(call, send, principal, request)
-    elif call.preference.respond_async and path.later:
-        await _serve_later(call, send, principal, request)
-    elif isinstance(call, ResponsesCall) and call.basis is not None:
-        await _serve_background(call, send, principal, request, call.basis)
-    elif request.stream:
-        await _serve_stream(call, send, principal, request)
-    else:
-        await _serve_whole(call, send, principal, request)
+        return _serve_count(call, send, principal, request)
+    if call.preference.respond_async and path.later:
+        return _serve_later(call, send, principal, request)
+    if isinstance(call, ResponsesCall) and call.basis is not None:
+        return _serve_background(call, send, principal, request, call.basis)
+    if request.stream:
+        return _serve_stream(call, send, principal, request)
+    return _serve_whole(call, send, principal, request)
 
 
 async def _serve_once(

@@ -98,6 +98,7 @@ async def serve(
             create_app(edge),
             http=Protocol,
             ws="none",
+            interface="asgi3",  # it would take the front for ASGI2: that is no coroutine function
             loop="uvloop",
             lifespan="off",  # the edge is opened around the server, not inside it
             log_config=None,

@@ -11,7 +11,6 @@ hears of it, is done once for all of a turn.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from typing_extensions import override
@@ -32,7 +31,18 @@ class Corked(asyncio.Transport):
     One with `refused` sends nothing before the errands of the turn are done.
     """
 
-    __slots__ = ("_cork", "_held", "_loop", "_refused", "_transport")
+    __slots__ = (
+        "_cork",
+        "_held",
+        "_loop",
+        "_refused",
+        "_transport",
+        "can_write_eof",
+        "get_extra_info",
+        "is_closing",
+        "pause_reading",
+        "resume_reading",
+    )
 
     def __init__(
         self,
@@ -46,6 +56,12 @@ class Corked(asyncio.Transport):
         self._refused = refused
         self._cork = cork_of(loop)
         self._held = b""
+        # The rest is as the transport itself has it; asked five times a call.
+        self.is_closing = transport.is_closing  # type: ignore[method-assign]
+        self.can_write_eof = transport.can_write_eof  # type: ignore[method-assign]
+        self.get_extra_info = transport.get_extra_info  # type: ignore[method-assign]
+        self.pause_reading = transport.pause_reading  # type: ignore[method-assign]
+        self.resume_reading = transport.resume_reading  # type: ignore[method-assign]
 
     @override
     def write(self, data: Piece) -> None:
@@ -98,28 +114,6 @@ class Corked(asyncio.Transport):
     @override
     def get_write_buffer_size(self) -> int:
         return len(self._held) + self._transport.get_write_buffer_size()
-
-    # As the transport itself has it
-
-    @override
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    @override
-    def can_write_eof(self) -> bool:
-        return self._transport.can_write_eof()
-
-    @override
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._transport.get_extra_info(name, default)
-
-    @override
-    def pause_reading(self) -> None:
-        self._transport.pause_reading()
-
-    @override
-    def resume_reading(self) -> None:
-        self._transport.resume_reading()
 
 
 class Cork:

@@ -1,5 +1,6 @@
 """`Gateway.complete` and `Gateway.stream`: the product, the same for the API and for workers."""
 
+from collections.abc import Awaitable
 from typing import Any
 
 import msgspec
@@ -218,7 +219,7 @@ class Gateway:
         )
         return explain(route, plan, self.kit.catalog, self.kit.health)
 
-    async def _admit(
+    def _admit(
         self,
         principal: Principal,
         plan: Plan,
@@ -226,8 +227,8 @@ class Gateway:
         holds: Holds,
         deadline: Deadline,
         context: CallContext,
-    ) -> Ticket:
-        return await self.kit.admission.admit(
+    ) -> Awaitable[Ticket]:
+        return self.kit.admission.admit(
             principal,
             plan,
             Estimates(request, self.kit.catalog),

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
 import uvicorn
+from litestar.types import ASGIApp
 
 from api.app import create_app
 from api.edge import Edge
@@ -82,13 +83,16 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(edge: Edge, protocol: type[Protocol] = Protocol) -> AsyncIterator[int]:
-    """Serve the edge as `sluiceway api` does; yield the port."""
+async def served(
+    edge: Edge, protocol: type[Protocol] = Protocol, app: ASGIApp | None = None
+) -> AsyncIterator[int]:
+    """Serve the edge, or another app, as `sluiceway api` does; yield the port."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        create_app(edge),
+        app or create_app(edge),
         http=protocol,
         ws="none",
+        interface="asgi3",
         lifespan="off",
         log_config=None,
         access_log=False,
