@@ -6,7 +6,8 @@ can watch the connection (`api.connection`) without a task of its own.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 from litestar.types import Message
 from typing_extensions import override
@@ -19,6 +20,42 @@ from uvicorn.protocols.http.httptools_impl import (
 from api.connection import CONNECTION
 
 BODYLESS = frozenset({204, 304})
+
+_NOBODY: Sequence[asyncio.Future[None]] = ()
+
+
+class Arrival:
+    """As `asyncio.Event`, without its queue: 760 bytes of every call in which hardly one waits."""
+
+    __slots__ = ("_is_set", "_waiting")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiting = _NOBODY
+
+    def is_set(self) -> bool:
+        """Return whether `set` was called and `clear` has not been since."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Let all go on who wait, and who come."""
+        self._is_set = True
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiting = _NOBODY
+
+    def clear(self) -> None:
+        """Have who comes wait."""
+        self._is_set = False
+
+    async def wait(self) -> bool:
+        """Return True once it is set."""
+        if not self._is_set:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting = [*self._waiting, waiter]
+            await waiter
+        return True
 
 
 class Cycle(RequestResponseCycle):
@@ -42,7 +79,7 @@ class Cycle(RequestResponseCycle):
             access_logger=connection.access_logger,
             access_log=False,
             default_headers=connection.server_state.default_headers,
-            message_event=asyncio.Event(),
+            message_event=cast("asyncio.Event", Arrival()),
             expect_100_continue=connection.expect_100_continue,
             keep_alive=keep_alive,
             on_response=connection.on_response_complete,

@@ -1,6 +1,5 @@
 """The loop over a plan, the same for whole answers and streams, for the API and for jobs."""
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -126,7 +125,7 @@ class _Way:
     """
 
     def __init__(self, plan: Plan, allowance: Allowance) -> None:
-        self.left = deque(plan.steps)
+        self.left = [*plan.steps]
         self._redirects = plan.redirects
         self._allowance = allowance
         self.redirected = plan.redirected
@@ -134,7 +133,7 @@ class _Way:
     def next(self, failed: Sequence[AttemptFailed]) -> Step | None:
         """Take the next step; after a failure, the next that the allowance lets through."""
         while self.left:
-            step = self.left.popleft()
+            step = self.left.pop(0)
             if not failed or self._allowance.onward(step):
                 return step
         return None
@@ -144,7 +143,7 @@ class _Way:
         other = self._redirects.get(kind) if self.redirected is None else None
         if other is None:
             return False
-        self.left, self.redirected = deque(other), kind
+        self.left, self.redirected = [*other], kind
         return True
 
 

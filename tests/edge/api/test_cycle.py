@@ -1,8 +1,11 @@
-"""A whole answer that is sent at once is, byte for byte, what ASGI's two messages make."""
+"""A request and its answer on a connection: what is sent at once, and who waits for more."""
+
+import asyncio
 
 import pytest
 
 from api.asgi import send_whole
+from api.cycle import Arrival
 from tests.edge.api.wire import connected, request, served
 
 pytestmark = pytest.mark.anyio
@@ -19,6 +22,7 @@ pytestmark = pytest.mark.anyio
     ],
 )
 async def test_both_ways_say_the_same(edge, method, status, body, headers):
+    """An answer sent at once is, byte for byte, what ASGI's two messages make."""
     said = []
     for at_once in (True, False):
 
@@ -44,3 +48,34 @@ async def test_an_answer_with_a_line_break_in_a_header_is_not_sent(edge):
         wire.send(request("GET", "/x"))
 
         assert b"" == await wire.closed()
+
+
+async def test_who_waits_for_an_arrival_goes_on_with_it():
+    """All of them, also when one has been cancelled; who comes later does not wait."""
+    arrival = Arrival()
+    waiting = [asyncio.create_task(arrival.wait()) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    assert (False, False) == (arrival.is_set(), any(task.done() for task in waiting[1:]))
+
+    arrival.set()
+
+    assert [True, True] == await asyncio.gather(*waiting[1:])
+    assert waiting[0].cancelled()
+    assert await arrival.wait()
+
+
+async def test_an_arrival_that_is_cleared_is_waited_for_again():
+    arrival = Arrival()
+    arrival.set()
+    arrival.clear()
+    waiting = asyncio.create_task(arrival.wait())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    arrival.set()
+    arrival.clear()
+
+    assert await waiting
+    assert not arrival.is_set()
