@@ -1,14 +1,23 @@
 """A batch for `script.lua` in MessagePack, and the script's reply."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
 from shared.limits.limiter import Scope
 from shared.limits.owed import Row
+from shared.limits.redis import packed
 from shared.limits.rules import Figures, Levels, State, figures_of
+from shared.limits.waiting import Waiting
 
 PREFIX = "sluiceway:limits"
+
+MAX_PACKED = 4_096
+"""Scopes whose keys are kept as they are sent."""
+
+Place = tuple[int, ...]
+"""Where the scopes of a call stand in a batch and its reply, from 1."""
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True):
@@ -38,36 +47,43 @@ class Batch:
         self._rows: list[tuple[Figures, int, State | int]] = []
         self._moves: list[tuple[int, float, float, list[str]]] = []
         self._holds: list[tuple[int, float, list[str]]] = []
-        self._takes: list[tuple[list[int], int, str, float]] = []
+        self._takes: list[tuple[Place, int, str, float]] = []
         self._beat: tuple[str, float] | int = 0
         self.scopes: list[Scope] = []
+        self.figures: list[Figures] = []
 
-    def take(self, scopes: Sequence[Scope], tokens: int, slot: str, lease_s: float) -> list[int]:
-        """Ask for one call; return where its scopes stand in the reply, from 1."""
-        numbers = [self._numbers.get(scope.name) or self._add(scope) for scope in scopes]
-        self._takes.append((numbers, tokens, slot, lease_s))
-        return numbers
+    def take(self, calls: Sequence[Waiting], lease_s: float) -> list[Place]:
+        """Ask for these calls, for a slot that lasts so long at most; return their places."""
+        places: list[Place] = []
+        known: dict[int, Place] = {}  # by the `id` of scopes: most calls share them
+        for call in calls:
+            place = known.get(id(call.scopes))
+            if place is None:
+                place = tuple([self._number(scope) for scope in call.scopes])
+                known[id(call.scopes)] = place
+            places.append(place)
+            length_s = min(lease_s, call.slot_s)
+            self._takes.append((place, call.tokens, call.slot, length_s))
+        return places
 
     def move(self, row: Row) -> None:
         """Send what a scope is owed."""
-        number = self._numbers.get(row.scope.name) or self._add(row.scope)
+        number = self._number(row.scope)
         self._moves.append((number, row.requests, row.tokens, row.slots))
 
     def hold(self, scope: Scope, slots: list[str], lease_s: float) -> None:
         """Say that these slots go on for another lease."""
-        number = self._numbers.get(scope.name) or self._add(scope)
+        number = self._number(scope)
         self._holds.append((number, lease_s, slots))
 
     def beat(self, life_s: float) -> None:
         """Count this process for `life_s` seconds, or no more when it is 0."""
         self._beat = (self._owner, life_s)
 
-    def keys(self) -> list[str]:
-        """Return the keys that the script touches."""
-        names = [f"{PREFIX}:processes", last_key(self._owner)]
-        for scope in self.scopes:
-            names += (f"{PREFIX}:levels:{scope.name}", f"{PREFIX}:slots:{scope.name}")
-        return names
+    def keys(self) -> tuple[int, bytes]:
+        """Return how many keys the script touches, and all of them as they are sent."""
+        keys = [_own_keys(self._owner), *[_scope_keys(scope.name) for scope in self.scopes]]
+        return 2 * len(keys), b"".join(keys)
 
     def encode(self, not_after_s: float) -> bytes:
         """Return the script's argument. Later than the given moment it does nothing; 0: never."""
@@ -78,10 +94,14 @@ class Batch:
             )
         )
 
-    def _add(self, scope: Scope) -> int:
-        limits = scope.limits
+    def _number(self, scope: Scope) -> int:
+        known = self._numbers.get(scope.name)
+        if known is not None:
+            return known
+        figures = figures_of(scope.limits)
         seen = self._seen.get(scope.name) or 0
-        self._rows.append((figures_of(limits), limits.concurrency or 0, seen))
+        self._rows.append((figures, scope.limits.concurrency or 0, seen))
+        self.figures.append(figures)
         self.scopes.append(scope)
         number = self._numbers[scope.name] = len(self.scopes)
         return number
@@ -94,6 +114,16 @@ _LASTS = msgspec.msgpack.Decoder(Last)
 def last_key(owner: str) -> str:
     """Return where the script remembers the last batch of a process."""
     return f"{PREFIX}:last:{owner}"
+
+
+@lru_cache(maxsize=4)
+def _own_keys(owner: str) -> bytes:
+    return packed(f"{PREFIX}:processes") + packed(last_key(owner))
+
+
+@lru_cache(maxsize=MAX_PACKED)
+def _scope_keys(name: str) -> bytes:
+    return packed(f"{PREFIX}:levels:{name}") + packed(f"{PREFIX}:slots:{name}")
 
 
 def decode(answer: bytes) -> Reply:

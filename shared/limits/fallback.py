@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 from shared.clock import Clock
 from shared.errors import Overloaded, RateLimitExceeded
-from shared.limits.batch import Batch, Reply, decode, decode_last, last_key
+from shared.limits.batch import Batch, Place, Reply, decode, decode_last, last_key
 from shared.limits.limiter import Policy, Scope, Standing, Taken
 from shared.limits.local import LocalLimiter
 from shared.limits.owed import Owed
 from shared.limits.redis import RedisAway, RedisLink
-from shared.limits.rules import Demand, State, figures_of, refusal, standing_of
-from shared.limits.waiting import Unsure, Waiting, taken_by, unlimited
+from shared.limits.rules import Demand, State, refusal, standing_of
+from shared.limits.waiting import Unsure, Waiting, unlimited
 from shared.telemetry.log import get_logger
 from shared.telemetry.metrics import LIMITER_FALLBACK, REDIS_FAILURES
 
@@ -62,6 +62,7 @@ class SharedLimiter:
         self._idle_beats = IDLE_BEATS
         self._beat_due = True
         self._wanted = asyncio.Event()
+        self._resting = False  # whether the worker waits for that
         self._first = asyncio.Event()
         self._alone: LocalLimiter | None = LocalLimiter(clock, share=processes, stands_in=True)
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,8 +106,13 @@ class SharedLimiter:
             answer = self._decide_alone(self._alone, waiting)
         else:
             self._waiting.append(waiting)
-            self._wanted.set()
-            answer = await self._verdict(waiting)
+            if self._resting:
+                self._wake()
+            try:
+                answer = await waiting.answer
+            except asyncio.CancelledError:
+                self._leave_behind(waiting)
+                raise
         if isinstance(answer, Taken):
             return answer
         raise answer
@@ -114,29 +120,31 @@ class SharedLimiter:
     def give_back(self, taken: Taken, *, used_tokens: int) -> None:
         if self._alone is not None:
             self._alone.give_back(taken, used_tokens=used_tokens)
-        self._end(taken, Demand(0, taken.tokens - used_tokens))
+        self._end(taken, 0, taken.tokens - used_tokens)
 
     def undo(self, taken: Taken) -> None:
         if self._alone is not None:
             self._alone.undo(taken)
-        self._end(taken, Demand(1, taken.tokens))
+        self._end(taken, 1, taken.tokens)
 
-    def _end(self, taken: Taken, change: Demand) -> None:
+    def _end(self, taken: Taken, requests: int, tokens: int) -> None:
         if taken not in self._held:
             return
         self._held.discard(taken)
-        for scope in taken.scopes:
-            self._owed.add(scope, change, (taken.slot,))
+        self._owed.end(taken.scopes, taken.slot, requests=requests, tokens=tokens)
+        if self._resting:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._resting = False
         self._wanted.set()
 
-    async def _verdict(self, waiting: Waiting) -> Taken | Exception:
-        try:
-            return await waiting.answer
-        except asyncio.CancelledError:
-            # Admitted a moment before its caller went; otherwise the answer is cancelled itself.
-            if not waiting.answer.cancelled() and isinstance(waiting.answer.result(), Taken):
-                self.undo(waiting.answer.result())  # type: ignore[arg-type]  # just looked
-            raise
+    def _leave_behind(self, waiting: Waiting) -> None:
+        """Undo a call admitted a moment before its caller went; else its answer is cancelled."""
+        if not waiting.answer.cancelled():
+            answer = waiting.answer.result()
+            if isinstance(answer, Taken):
+                self.undo(answer)
 
     # The task that talks to Redis
 
@@ -145,7 +153,9 @@ class SharedLimiter:
             try:
                 await self._meet()
                 while True:
+                    self._resting = True
                     await self._wanted.wait()
+                    self._resting = False
                     self._wanted.clear()
                     while self._waiting or self._owed or self._beat_due:
                         await self._exchange()
@@ -200,7 +210,7 @@ class SharedLimiter:
 
     async def _leave(self) -> None:
         for taken in tuple(self._held):
-            self._end(taken, Demand(0, 0))
+            self._end(taken, 0, 0)
         self._idle_beats = IDLE_BEATS
         await self._greet()  # the worker may have left a reply unread
         while self._owed or self._beat_due:
@@ -218,10 +228,7 @@ class SharedLimiter:
             batch.move(row)
         if beat:
             self._add_beat(batch)
-        places = [
-            batch.take(call.scopes, call.tokens, call.slot, min(LEASE_S, call.slot_s))
-            for call in calls
-        ]
+        places = batch.take(calls, LEASE_S)
         try:
             reply = await self._ask(batch, calls)
         except BaseException:
@@ -250,7 +257,7 @@ class SharedLimiter:
         not_after_s = 0.0 if self._offset_s is None else now_s + self._offset_s + LATE_S
         waited_s = now_s - calls[0].asked_s if calls else 0.0
         answer = await self._link.run(
-            batch.keys(),
+            *batch.keys(),
             batch.encode(not_after_s),
             patience_s=max(LEAST_REPLY_S, REPLY_S - waited_s),
         )
@@ -267,30 +274,33 @@ class SharedLimiter:
             del self._seen[next(iter(self._seen))]
 
     def _tell(
-        self, calls: Sequence[Waiting], places: Sequence[list[int]], batch: Batch, reply: Reply
+        self, calls: Sequence[Waiting], places: Sequence[Place], batch: Batch, reply: Reply
     ) -> None:
-        figures = [figures_of(scope.limits) for scope in batch.scopes]
-        standings: dict[tuple[int, ...], Standing] = {}
+        standings: dict[Place, Standing] = {}
         now_s = self._clock.monotonic()
-        for call, numbers, admitted in zip(calls, places, reply.verdicts, strict=True):
-            place = tuple(numbers)
+        for call, place, admitted in zip(calls, places, reply.verdicts, strict=True):
             standing = standings.get(place)
             if standing is None:
                 standing = standings[place] = standing_of(
-                    (figures[number - 1], reply.scopes[number - 1][0]) for number in place
+                    [(batch.figures[n - 1], reply.scopes[n - 1][0]) for n in place]
                 )
+            answer = call.answer
             if admitted:
-                self._admit(call, taken_by(call, standing, now_s))
-            elif not call.answer.done():
+                taken = Taken(
+                    standing=standing,
+                    scopes=call.scopes,
+                    tokens=call.tokens,
+                    slot=call.slot,
+                    until_s=now_s + call.slot_s,
+                )
+                self._held.add(taken)
+                if answer.done():  # its caller has gone
+                    self.undo(taken)
+                else:
+                    answer.set_result(taken)
+            elif not answer.done():
                 rows = [(batch.scopes[n - 1], *reply.scopes[n - 1]) for n in place]
-                call.answer.set_result(refusal(rows, Demand(1, call.tokens), standing))
-
-    def _admit(self, call: Waiting, taken: Taken) -> None:
-        self._held.add(taken)
-        if call.answer.done():  # its caller has gone
-            self.undo(taken)
-        else:
-            call.answer.set_result(taken)
+                answer.set_result(refusal(rows, Demand(1, call.tokens), standing))
 
     # Without Redis
 

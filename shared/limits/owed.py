@@ -11,6 +11,9 @@ MAX_SCOPES = 50_000
 MAX_SLOTS = 1000
 """For each scope; those of an outage end by their leases anyhow."""
 
+MAX_ENDED = 256
+"""Tuples of scopes whose calls are summed apart from the rows."""
+
 
 class Row:
     """The changes of one scope: what to add to its buckets, and the slots that ended."""
@@ -30,14 +33,44 @@ class Row:
         del self.slots[:-MAX_SLOTS]
 
 
+class _Ended:
+    """Calls of one tuple of scopes that have ended, summed."""
+
+    __slots__ = ("requests", "scopes", "slots", "tokens")
+
+    def __init__(self, scopes: tuple[Scope, ...]) -> None:
+        self.scopes = scopes
+        self.requests = 0.0
+        self.tokens = 0.0
+        self.slots: list[str] = []
+
+
 class Owed:
     """Changes that wait to be sent, one row for each scope. Empty is falsy."""
 
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}
+        self._ended: dict[int, _Ended] = {}
+        """Not in the rows yet; by the `id` of their scopes, which they keep alive."""
 
     def __bool__(self) -> bool:
-        return bool(self._rows)
+        return bool(self._ended or self._rows)
+
+    def end(self, scopes: tuple[Scope, ...], slot: str, *, requests: int, tokens: int) -> None:
+        """Add what one call gives back to each of its scopes.
+
+        The same as an `add` for each of them, done once for all calls that share the tuple.
+        """
+        ended = self._ended.get(id(scopes))
+        if ended is None:
+            if len(self._ended) >= MAX_ENDED:
+                self._sum_up()
+            ended = self._ended[id(scopes)] = _Ended(scopes)
+        ended.requests += requests
+        ended.tokens += tokens
+        ended.slots.append(slot)
+        if len(ended.slots) >= MAX_SLOTS:
+            self._sum_up()
 
     def add(self, scope: Scope, change: Demand, slots: Sequence[str] = ()) -> None:
         """Add to a scope's row; slots of a scope without concurrency are nobody's business."""
@@ -50,6 +83,7 @@ class Owed:
 
     def cut(self, most: int) -> list[Row]:
         """Take out the oldest rows."""
+        self._sum_up()
         names = list(self._rows)[:most]
         return [self._rows.pop(name) for name in names]
 
@@ -57,3 +91,11 @@ class Owed:
         """Take rows back that did not arrive."""
         for row in rows:
             self.add(row.scope, Demand(row.requests, row.tokens), row.slots)
+
+    def _sum_up(self) -> None:
+        """Put what has ended into the rows of its scopes."""
+        ended, self._ended = self._ended, {}
+        for one in ended.values():
+            change = Demand(one.requests, one.tokens)
+            for scope in one.scopes:
+                self.add(scope, change, one.slots)

@@ -5,7 +5,6 @@ pays for then bypasses it: on the bare transport it costs a third less.
 """
 
 import asyncio
-from collections.abc import Sequence
 from hashlib import sha1
 from pathlib import Path
 from typing import cast
@@ -22,6 +21,27 @@ SCRIPT_NAME = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 CONNECT_S = 0.5
 GRACE_S = 0.02
 """After a time-out the loop may first read what came in while it was busy elsewhere."""
+
+
+def packed(word: str | bytes) -> bytes:
+    """Return a word of a command as it is sent, in front of its length."""
+    told = word.encode() if isinstance(word, str) else word
+    return b"$%d\r\n%b\r\n" % (len(told), told)
+
+
+def packed_call(script: bytes, key_count: int, keys: bytes, argument: bytes) -> bytes:
+    """Return the command that runs a script: the packed words it begins with, then these.
+
+    `keys` are packed too. Of all this only the argument is another one each time.
+    """
+    return b"*%d\r\n%b%b%b%b" % (
+        *(key_count + 4, script, packed(b"%d" % key_count), keys),
+        packed(argument),
+    )
+
+
+BY_NAME = packed("EVALSHA") + packed(SCRIPT_NAME)
+IN_FULL = packed("EVAL") + packed(SCRIPT)
 
 
 class RedisAway(Exception):
@@ -66,8 +86,10 @@ class RedisLink:
             raise RedisAway(_shown(error)) from error
         return int(seconds) + int(microseconds) / 1_000_000, stored
 
-    async def run(self, keys: Sequence[str], argument: bytes, *, patience_s: float) -> bytes:
-        """Run the script and return what it answers.
+    async def run(
+        self, key_count: int, keys: bytes, argument: bytes, *, patience_s: float
+    ) -> bytes:
+        """Run the script and return what it answers. `keys` are packed.
 
         Raises:
             RedisAway: an error, or no answer in time. The script may have run all the same.
@@ -76,12 +98,12 @@ class RedisLink:
         if wire is None:
             raise RedisAway("not connected")
         try:
-            answer = await wire.ask(
-                ("EVALSHA", SCRIPT_NAME, len(keys), *keys, argument), patience_s
-            )
+            command = packed_call(BY_NAME, key_count, keys, argument)
+            answer = await wire.ask(command, patience_s)
             # Forgotten by a restart or SCRIPT FLUSH, or never known.
             if isinstance(answer, hiredis.ReplyError) and str(answer).startswith("NOSCRIPT"):
-                answer = await wire.ask(("EVAL", SCRIPT, len(keys), *keys, argument), patience_s)
+                command = packed_call(IN_FULL, key_count, keys, argument)
+                answer = await wire.ask(command, patience_s)
             if not isinstance(answer, bytes):
                 raise RedisAway(str(answer))
         except asyncio.CancelledError:
@@ -109,19 +131,21 @@ class _Wire(asyncio.Protocol):
         self._transport = transport
         self._replies = hiredis.Reader()
         self._answer: asyncio.Future[object] | None = None
+        self._due_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._looks_at_s = 0.0
         transport.set_protocol(self)
 
-    async def ask(self, command: tuple[str | bytes | int, ...], patience_s: float) -> object:
+    async def ask(self, command: bytes, patience_s: float) -> object:
         """Send a command and return what it answers, errors of Redis included."""
         if self._transport.is_closing():
             raise ConnectionError("Redis has closed the connection")
         self._answer = self._loop.create_future()
-        timer = self._loop.call_later(patience_s, self._allow_grace, self._answer)
-        try:
-            self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]  # any length
-            return await self._answer
-        finally:
-            timer.cancel()
+        self._due_s = self._loop.time() + patience_s
+        if self._timer is None or self._due_s < self._looks_at_s:
+            self._look_in(patience_s)
+        self._transport.write(command)
+        return await self._answer
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -134,8 +158,23 @@ class _Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(self._answer, ConnectionError(str(exc or "Redis has closed the connection")))
 
-    def _allow_grace(self, answer: asyncio.Future[object]) -> None:
-        self._loop.call_later(GRACE_S, self._fail, answer, TimeoutError("no answer in time"))
+    # One timer for many commands: it looks when the first was due, and then when the next is
+
+    def _look_in(self, length_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._looks_at_s = self._loop.time() + length_s
+        self._timer = self._loop.call_later(length_s, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        answer, left_s = self._answer, self._due_s - self._loop.time()
+        if answer is None or answer.done():
+            return  # the next command sets a timer again
+        if left_s > 0:
+            self._look_in(left_s)
+        else:
+            self._loop.call_later(GRACE_S, self._fail, answer, TimeoutError("no answer in time"))
 
     def _fail(self, answer: asyncio.Future[object] | None, error: Exception) -> None:
         if answer is not None and not answer.done():

@@ -94,12 +94,14 @@ def standing_of(
     """Return what is left of the tightest rates, divided by the processes that share them."""
     requests: list[tuple[int, float, int]] = []
     tokens: list[tuple[int, float, int]] = []
+    kinds = (requests, requests, tokens, tokens)
     for figures, levels in pairs:
-        for dimension, (level, figure, period_s) in enumerate(_rates(levels, figures)):
+        for level, figure, period_s, rates in zip(levels, figures, PERIODS_S, kinds, strict=True):
             if figure:
-                rates = requests if dimension < 2 else tokens  # noqa: PLR2004 (two and two)
-                left = max(0, math.floor((level + ROUNDING) / share))
-                rates.append((left, _reset_s(level, figure, period_s), figure))
+                short = figure - level
+                reset_s = short * period_s / figure if short > 0 else 0.0
+                left = math.floor((level + ROUNDING) / share)
+                rates.append((max(0, left), reset_s, figure))
     left_requests, reset_requests_s, limit_requests = min(requests, default=(None, None, None))
     left_tokens, reset_tokens_s, limit_tokens = min(tokens, default=(None, None, None))
     return Standing(

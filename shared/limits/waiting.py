@@ -33,17 +33,6 @@ class Unsure:
         self.calls = calls
 
 
-def taken_by(call: Waiting, standing: Standing, now_s: float) -> Taken:
-    """Return what a call holds that Redis admitted."""
-    return Taken(
-        standing=standing,
-        scopes=call.scopes,
-        tokens=call.tokens,
-        slot=call.slot,
-        until_s=now_s + call.slot_s,
-    )
-
-
 def unlimited(tokens: int, slot: str) -> Taken:
     """Return what a call holds that nothing limits: nothing."""
     return Taken(standing=Standing(), scopes=(), tokens=tokens, slot=slot, until_s=0.0)

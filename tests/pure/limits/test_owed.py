@@ -1,8 +1,11 @@
 """What waits to be handed in is summed, and bounded."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from shared.config.model import Limits
 from shared.limits.limiter import Scope
-from shared.limits.owed import MAX_SLOTS, Owed
+from shared.limits.owed import MAX_ENDED, MAX_SLOTS, Owed
 from shared.limits.rules import Demand
 
 WITH_SLOTS = Scope(name="tenant:acme", limits=Limits(rpm=1, concurrency=1))
@@ -39,3 +42,39 @@ def test_slots_of_a_long_outage_are_bounded():
         owed.add(WITH_SLOTS, Demand(0, 0), [str(number)])
 
     assert MAX_SLOTS == len(owed.cut(1)[0].slots)
+
+
+SHARED = ((WITH_SLOTS, WITHOUT), (WITHOUT,), (WITH_SLOTS,))
+ENDS = st.lists(
+    st.tuples(st.sampled_from(SHARED), st.booleans(), st.integers(0, 1), st.integers(-99, 99))
+)
+
+
+@given(ENDS)
+def test_ends_are_summed_as_one_by_one(ends):
+    """Whether calls share a tuple of scopes or each has its own."""
+    together, alone = Owed(), Owed()
+    for number, (scopes, own, requests, tokens) in enumerate(ends):
+        told = (*scopes,) if own else scopes
+        together.end(told, str(number), requests=requests, tokens=tokens)
+        for scope in scopes:
+            alone.add(scope, Demand(requests, tokens), [str(number)])
+
+    assert bool(alone) == bool(together)
+    assert by_name(alone.cut(9)) == by_name(together.cut(9))
+    assert not together
+
+
+def by_name(rows):
+    return sorted((name, *sums, sorted(slots)) for name, *sums, slots in shown(rows))
+
+
+def test_ends_of_a_long_outage_are_bounded():
+    """However many they are, and whoever shares their scopes."""
+    owed = Owed()
+    for number in range(3 * MAX_SLOTS):
+        owed.end((WITH_SLOTS,), str(number), requests=0, tokens=0)
+        owed.end(SHARED[0], str(number), requests=0, tokens=0)
+        assert len(owed._ended) <= MAX_ENDED
+
+    assert [MAX_SLOTS, 0] == [len(row.slots) for row in owed.cut(2)]
