@@ -3,7 +3,7 @@
 `Call` speaks OpenAI's dialect; a dialect that has customs of its own at the edge is a subclass.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 
 import msgspec
 from litestar.types import HTTPScope, Receive
@@ -130,9 +130,9 @@ class Call:
         """Return the headers by which the caller names this call later."""
         return [(b"x-request-id", self.request_id.encode())]
 
-    def rates(self, standing: Standing) -> Headers:
+    def rates(self, standing: Standing) -> Iterable[tuple[bytes, bytes]]:
         """Return what is left of the caller's limits as headers."""
-        return [*rate_headers(standing)]
+        return rate_headers(standing)
 
     async def finished(self, body: bytes) -> bytes:
         """Return a whole answer as it is to be sent."""
@@ -248,7 +248,7 @@ class MessagesCall(Call):
         return [(b"x-request-id", own_id), (b"request-id", own_id)]
 
     @override
-    def rates(self, standing: Standing) -> Headers:
+    def rates(self, standing: Standing) -> Iterable[tuple[bytes, bytes]]:
         """Return the limits by OpenAI's names and by Anthropic's."""
         return [*rate_headers(standing), *anthropic_rate_headers(standing, self.edge.clock.now())]
 

@@ -70,8 +70,9 @@ class Estimates:
         """Return the tokens of the dearest target, input and output together."""
         most = 0
         for step in steps:
-            used = self.usage(step)
-            most = max(most, used.input_tokens + used.output_tokens)
+            used = self._usages.get(step.hold_output_tokens) or self.usage(step)
+            tokens = used.input_tokens + used.output_tokens
+            most = max(most, tokens)
         return most
 
     def most_nanousd(self, steps: Iterable[Step]) -> int | None:

@@ -9,11 +9,15 @@ from shared.config.model import Config, Limits, TargetConfig
 from shared.identity import Principal, file_key_id
 from shared.limits.limiter import Scope
 
+MOST_FOUND = 10_000
+"""Callers and routes whose scopes are kept together; keys come and go."""
+
 
 class ScopeBook:
     """The scopes of a config, looked up by who asks for what.
 
-    Keys made by `sluiceway keys` stand under their tenant's limits only.
+    Keys made by `sluiceway keys` stand under their tenant's limits only. Calls of one key to one
+    route are given the same tuple, by which a limiter knows them.
     """
 
     def __init__(self, config: Config) -> None:
@@ -39,6 +43,7 @@ class ScopeBook:
             for route in config.routes
             for scope in _bounded(f"route:{route.model}", route.limits)
         }
+        self._found: dict[tuple[str, str, str], tuple[Scope, ...]] = {}
 
     def find(
         self, principal: Principal, *, route: str, user: str | None = None
@@ -47,15 +52,20 @@ class ScopeBook:
 
         `route` is the route's name in the file, not the alias or model that was asked for.
         """
-        found = [
-            self._tenants.get(principal.tenant_id),
-            self._keys.get(principal.key_id),
-            self._routes.get(route),
-        ]
+        key = (principal.tenant_id, principal.key_id, route)
+        found = self._found.get(key)
+        if found is None:
+            if len(self._found) >= MOST_FOUND:
+                self._found.clear()
+            found = self._found[key] = self._of(*key)
         limits = None if user is None else self._users.get(principal.tenant_id)
-        if limits is not None:
-            found.append(Scope(name=f"user:{principal.tenant_id}/{user}", limits=limits))
-        return tuple(scope for scope in found if scope is not None)
+        if limits is None:
+            return found
+        return (*found, Scope(name=f"user:{principal.tenant_id}/{user}", limits=limits))
+
+    def _of(self, tenant_id: str, key_id: str, route: str) -> tuple[Scope, ...]:
+        bound = (self._tenants.get(tenant_id), self._keys.get(key_id), self._routes.get(route))
+        return tuple(scope for scope in bound if scope is not None)
 
 
 def target_scopes(config: Config) -> Mapping[tuple[str, int], Scope]:

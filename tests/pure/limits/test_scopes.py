@@ -85,3 +85,15 @@ def test_limits_of_targets():
         ("c/*", 0): "target:mock/*",
         ("c/*", 1): "target:mock/m@k",
     } == {place: scope.name for place, scope in target_scopes(config).items()}
+
+
+def test_calls_of_one_key_to_one_route_share_their_scopes():
+    """The limiter sums what they take and give back by it; a user's are each call's own."""
+    book = ScopeBook(CONFIG)
+    first, again, other = (
+        book.find(asks("acme", "ci"), route=route) for route in ("m", "m", "free")
+    )
+
+    assert first is again
+    assert first != other
+    assert first == book.find(asks("acme", "ci"), route="m", user="joe")[:-1]
