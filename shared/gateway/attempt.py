@@ -96,7 +96,10 @@ class Attempt:
                 self._room.settle(usage)
             if self._watched is not None:
                 taken_s = elapsed_s if first_token_s is None else first_token_s
-                self._tell_health(self._watched, outcome, upstream, taken_s)
+                if outcome is Outcome.SUCCEEDED and upstream is None:
+                    self._health.ended(self._watched, Verdict.GOOD, taken_s)
+                else:
+                    self._tell_health(self._watched, outcome, upstream, taken_s)
             observe_attempt(self.opening.provider, word, code, elapsed_s, usage)
             observe_cost(self.opening.provider, self.cost_nanousd)
             if billed:
@@ -141,9 +144,6 @@ class Attempt:
     def _tell_health(
         self, watched: Watched, outcome: Outcome, error: UpstreamError | None, elapsed_s: float
     ) -> None:
-        if outcome is Outcome.SUCCEEDED and error is None:
-            self._health.ended(watched, Verdict.GOOD, elapsed_s)
-            return
         if error is not None and error.sent:
             self._health.learn(self._target, error)
         reason = None if error is None else error.kind.value

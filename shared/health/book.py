@@ -1,7 +1,7 @@
 """What this process has seen of its targets: their breakers, their times, their calls under way."""
 
-import math
 from collections.abc import Callable, Iterator
+from math import exp
 from typing import Protocol
 
 import msgspec
@@ -11,6 +11,7 @@ from shared.config.model import Breaker
 from shared.errors import UpstreamError
 from shared.health.breaker import (
     FRESH,
+    SLICES,
     BreakerState,
     Phase,
     Verdict,
@@ -24,6 +25,10 @@ from shared.health.facts import Fact, FactBook, FactKind, about, learned_from
 
 DECAY_S = 10.0
 """A slow call is forgotten by two thirds in this time (Finagle's peak EWMA has the same)."""
+
+
+ROUNDING_S = 1e-6
+"""What a moment may be off by, made from a slice's number; so near its end it is asked anew."""
 
 
 class Target(Protocol):
@@ -72,17 +77,22 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 class Watched:
     """What is kept of one target; changed by the book alone."""
 
-    __slots__ = ("at_s", "breaker", "busy", "calls", "goods", "key", "latency_s", "slice", "state")
+    __slots__ = (
+        *("at_s", "breaker", "busy", "calls", "closed", "goods"),
+        *("key", "latency_s", "slice", "slice_ends_s", "state"),
+    )
 
     def __init__(self, key: TargetKey, breaker: Breaker) -> None:
         self.key = key
         self.breaker = breaker
         self.state = FRESH
+        self.closed = True  # as the state's phase says
         self.latency_s = 0.0
         self.at_s = 0.0
         self.busy = 0
         self.calls = 0
         self.slice = 0
+        self.slice_ends_s = 0.0  # or a moment before
         self.goods = 0  # good calls of this slice that the state has not been told of
 
 
@@ -104,7 +114,9 @@ class HealthBook:
     @property
     def all_closed(self) -> bool:
         """Whether nothing stands in the way of any target: no breaker, no fact."""
-        return self._not_closed == 0 and not self.facts.holds_any(self._clock.monotonic())
+        if self._not_closed:
+            return False
+        return not self.facts.known or not self.facts.holds_any(self._clock.monotonic())
 
     def begin(self, target: Target, breaker: Breaker) -> Watched:
         """Take note that a call goes out; `end`, or `ended` with what this returns, must follow."""
@@ -115,7 +127,7 @@ class HealthBook:
                 self._forget()
             entry = self._entries[key] = Watched(key, breaker)
         entry.busy += 1
-        if entry.state.phase is not Phase.CLOSED:
+        if not entry.closed:
             self._become(entry, begun(entry.state, breaker, self._clock.monotonic()))
         return entry
 
@@ -130,17 +142,25 @@ class HealthBook:
     ) -> None:
         """Do the same without looking the target up once more."""
         entry.busy -= 1
-        closed = entry.state.phase is Phase.CLOSED
-        if closed and verdict is Verdict.SILENT:
+        if entry.closed and verdict is Verdict.SILENT:
             return
         now_s = self._clock.monotonic()
         if verdict is not Verdict.SILENT:
             entry.calls += 1
-            _measure(entry, elapsed_s, now_s)
+            # Peak EWMA: what is slower counts at once, what is faster only with time.
+            if elapsed_s >= entry.latency_s:
+                entry.latency_s = elapsed_s
+            else:
+                kept = exp((entry.at_s - now_s) / DECAY_S)
+                entry.latency_s = entry.latency_s * kept + elapsed_s * (1.0 - kept)
+            entry.at_s = now_s
         if verdict is Verdict.GOOD:
-            self.facts.cleared(entry.key, now_s)
-            if closed:
-                self._good(entry, now_s)
+            if self.facts.known:
+                self.facts.cleared(entry.key, now_s)
+            if entry.closed:
+                if entry.state.consecutive or now_s >= entry.slice_ends_s:
+                    _tidy(entry, now_s)
+                entry.goods += 1  # the state is told once per slice, for a new one costs 2 µs
                 return
         state = _told(entry)
         self._become(entry, ended(state, entry.breaker, verdict, now_s, reason))
@@ -212,18 +232,9 @@ class HealthBook:
             if entry.busy or entry.state.phase is not Phase.CLOSED
         }
 
-    def _good(self, entry: Watched, now_s: float) -> None:
-        """Count a good call; the state is told once per slice, for a new one costs 2 µs."""
-        if entry.state.consecutive:
-            entry.state = msgspec.structs.replace(entry.state, consecutive=0)
-        number = slice_of(now_s, entry.breaker)
-        if number != entry.slice:
-            entry.state = _told(entry)
-            entry.slice = number
-        entry.goods += 1
-
     def _become(self, entry: Watched, state: BreakerState) -> None:
         before, entry.state = entry.state, state
+        entry.closed = state.phase is Phase.CLOSED
         if before.phase is not state.phase:
             self._not_closed += (state.phase is not Phase.CLOSED) - (
                 before.phase is not Phase.CLOSED
@@ -241,11 +252,12 @@ def _told(entry: Watched) -> BreakerState:
     return counted(entry.state, entry.slice, calls=goods) if goods else entry.state
 
 
-def _measure(entry: Watched, elapsed_s: float, now_s: float) -> None:
-    """Peak EWMA: what is slower counts at once, what is faster only with time."""
-    if elapsed_s >= entry.latency_s:
-        entry.latency_s = elapsed_s
-    else:
-        kept = math.exp((entry.at_s - now_s) / DECAY_S)
-        entry.latency_s = entry.latency_s * kept + elapsed_s * (1.0 - kept)
-    entry.at_s = now_s
+def _tidy(entry: Watched, now_s: float) -> None:
+    """Begin a good call's slice, if it is another one; what failed before is not in a row."""
+    if entry.state.consecutive:
+        entry.state = msgspec.structs.replace(entry.state, consecutive=0)
+    number = slice_of(now_s, entry.breaker)
+    if number != entry.slice:
+        entry.state = _told(entry)
+        entry.slice = number
+        entry.slice_ends_s = (number + 1) * entry.breaker.window_s / SLICES - ROUNDING_S

@@ -84,10 +84,12 @@ class FactBook:
         self._next_s = math.inf
         self.shared = False
         """Whether somebody takes the changes; else none are kept."""
+        self.known = False
+        """Whether there may be a fact at all. None is the normal case, and every call asks."""
 
     def holds_any(self, now_s: float) -> bool:
-        """Return whether there is a fact at all. Costs next to nothing where there is none."""
-        if not self._own and not self._told:
+        """Return whether there is a fact at all."""
+        if not self.known:
             return False
         if now_s >= self._next_s:
             self._expire(now_s)
@@ -95,7 +97,7 @@ class FactBook:
 
     def of(self, key: FactKey, now_s: float) -> Fact | None:
         """Return what holds for a target now, of several the one that ends last."""
-        if not self._own and not self._told:
+        if not self.known:
             return None
         found: Fact | None = None
         for facts in (self._own, self._told):
@@ -111,6 +113,7 @@ class FactBook:
         if before is not None and before.until_s >= fact.until_s:
             return
         self._own[key] = fact
+        self.known = True
         self._change(key, fact)
         if len(self._own) > MOST:
             del self._own[min(self._own, key=lambda one: self._own[one].until_s)]
@@ -123,7 +126,7 @@ class FactBook:
 
         That a target is limited stays true: the call may have begun before.
         """
-        if not self._own and not self._told:
+        if not self.known:
             return
         for name in (key, whole_credential(key)):
             for facts in (self._own, self._told):
@@ -132,10 +135,12 @@ class FactBook:
                     self._change(name, None)
                     self._own.pop(name, None)
                     self._told = {one: told for one, told in self._told.items() if one != name}
+        self.known = bool(self._own or self._told)
 
     def now_told(self, told: Mapping[FactKey, Fact]) -> None:
         """Take in what all processes have said to each other, in place of what they said before."""
         self._told = told
+        self.known = bool(self._own or told)
         self._next_s = min(
             (fact.until_s for facts in (self._own, told) for fact in facts.values()),
             default=math.inf,

@@ -1,5 +1,6 @@
 """The plan of one request: which targets to try, in which order. Pure."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 
@@ -122,13 +123,14 @@ class Lot:
     `drawn` are the places of those before. What follows is built once it is drawn.
     """
 
-    __slots__ = ("drawn", "follow", "left", "marks", "total")
+    __slots__ = ("drawn", "follow", "last", "left", "marks", "total")
 
     def __init__(self, weights: Sequence[int], drawn: tuple[int, ...] = ()) -> None:
         self.drawn = drawn
         self.left = [place for place in range(len(weights)) if place not in drawn]
         self.marks = list(accumulate(weights[place] for place in self.left))
         self.total = self.marks[-1]
+        self.last = len(self.left) - 1
         self.follow: list[Lot | Plan | None] = [None] * len(self.left)
 
 
@@ -148,9 +150,7 @@ class Lots:
         """
         lot = self._first
         while isinstance(lot, Lot):
-            place, mark = 0, draw() * lot.total
-            while mark >= lot.marks[place] < lot.total:
-                place += 1
+            place = bisect_right(lot.marks, draw() * lot.total, 0, lot.last)
             following = lot.follow[place]
             if following is None:
                 following = self._following((*lot.drawn, lot.left[place]))
