@@ -58,7 +58,8 @@ class Estimates:
         known = self._costs.get(id(step), _NOT_YET)
         if known == _NOT_YET:
             price = self._catalog.price(step.target, step.price)
-            known = None if price is None else worst_cost_of(self.usage(step), price)
+            used = self._usages.get(step.hold_output_tokens) or self.usage(step)
+            known = None if price is None else worst_cost_of(used, price)
             self._costs[id(step)] = known
         return known
 
@@ -71,8 +72,7 @@ class Estimates:
         most = 0
         for step in steps:
             used = self._usages.get(step.hold_output_tokens) or self.usage(step)
-            tokens = used.input_tokens + used.output_tokens
-            most = max(most, tokens)
+            most = max(most, used.input_tokens + used.output_tokens)
         return most
 
     def most_nanousd(self, steps: Iterable[Step]) -> int | None:

@@ -142,8 +142,6 @@ class HealthBook:
     ) -> None:
         """Do the same without looking the target up once more."""
         entry.busy -= 1
-        if entry.closed and verdict is Verdict.SILENT:
-            return
         now_s = self._clock.monotonic()
         if verdict is not Verdict.SILENT:
             entry.calls += 1
@@ -154,6 +152,8 @@ class HealthBook:
                 kept = exp((entry.at_s - now_s) / DECAY_S)
                 entry.latency_s = entry.latency_s * kept + elapsed_s * (1.0 - kept)
             entry.at_s = now_s
+        elif entry.closed:
+            return
         if verdict is Verdict.GOOD:
             if self.facts.known:
                 self.facts.cleared(entry.key, now_s)

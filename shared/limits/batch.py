@@ -56,14 +56,14 @@ class Batch:
         """Ask for these calls, for a slot that lasts so long at most; return their places."""
         places: list[Place] = []
         known: dict[int, Place] = {}  # by the `id` of scopes: most calls share them
+        takes = self._takes
         for call in calls:
-            place = known.get(id(call.scopes))
+            scopes = call.scopes
+            place = known.get(id(scopes))
             if place is None:
-                place = tuple([self._number(scope) for scope in call.scopes])
-                known[id(call.scopes)] = place
+                place = known[id(scopes)] = tuple([self._number(scope) for scope in scopes])
             places.append(place)
-            length_s = min(lease_s, call.slot_s)
-            self._takes.append((place, call.tokens, call.slot, length_s))
+            takes.append((place, call.tokens, call.slot, min(lease_s, call.slot_s)))
         return places
 
     def move(self, row: Row) -> None:

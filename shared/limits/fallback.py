@@ -97,11 +97,17 @@ class SharedLimiter:
     ) -> Taken:
         if not scopes:
             return unlimited(tokens, slot)
-        now_s = self._clock.monotonic()
-        waiting = Waiting(tuple(scopes), tokens, slot, slot_s, now_s)
-        if self._idle_beats >= IDLE_BEATS:
-            self._beat_due = True
-        self._idle_beats = 0
+        waiting = Waiting(
+            scopes=tuple(scopes),
+            tokens=tokens,
+            slot=slot,
+            slot_s=slot_s,
+            asked_s=self._clock.monotonic(),
+            answer=asyncio.get_running_loop().create_future(),
+        )
+        if self._idle_beats:
+            self._beat_due = self._beat_due or self._idle_beats >= IDLE_BEATS
+            self._idle_beats = 0
         if self._alone is not None:
             answer = self._decide_alone(self._alone, waiting)
         else:
@@ -120,20 +126,20 @@ class SharedLimiter:
     def give_back(self, taken: Taken, *, used_tokens: int) -> None:
         if self._alone is not None:
             self._alone.give_back(taken, used_tokens=used_tokens)
-        self._end(taken, 0, taken.tokens - used_tokens)
+        if taken in self._held:
+            self._held.remove(taken)
+            self._owed.end(taken.scopes, taken.slot, 0, taken.tokens - used_tokens)
+            if self._resting:
+                self._wake()
 
     def undo(self, taken: Taken) -> None:
         if self._alone is not None:
             self._alone.undo(taken)
-        self._end(taken, 1, taken.tokens)
-
-    def _end(self, taken: Taken, requests: int, tokens: int) -> None:
-        if taken not in self._held:
-            return
-        self._held.discard(taken)
-        self._owed.end(taken.scopes, taken.slot, requests=requests, tokens=tokens)
-        if self._resting:
-            self._wake()
+        if taken in self._held:
+            self._held.remove(taken)
+            self._owed.end(taken.scopes, taken.slot, 1, taken.tokens)
+            if self._resting:
+                self._wake()
 
     def _wake(self) -> None:
         self._resting = False
@@ -210,7 +216,7 @@ class SharedLimiter:
 
     async def _leave(self) -> None:
         for taken in tuple(self._held):
-            self._end(taken, 0, 0)
+            self.give_back(taken, used_tokens=taken.tokens)
         self._idle_beats = IDLE_BEATS
         await self._greet()  # the worker may have left a reply unread
         while self._owed or self._beat_due:

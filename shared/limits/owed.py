@@ -56,7 +56,7 @@ class Owed:
     def __bool__(self) -> bool:
         return bool(self._ended or self._rows)
 
-    def end(self, scopes: tuple[Scope, ...], slot: str, *, requests: int, tokens: int) -> None:
+    def end(self, scopes: tuple[Scope, ...], slot: str, requests: int, tokens: int) -> None:
         """Add what one call gives back to each of its scopes.
 
         The same as an `add` for each of them, done once for all calls that share the tuple.

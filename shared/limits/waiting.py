@@ -2,24 +2,21 @@
 
 import asyncio
 
+import msgspec
+
 from shared.limits.limiter import Scope, Standing, Taken
 from shared.limits.owed import Row
 
 
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
     """A call that waits for its verdict."""
 
-    __slots__ = ("answer", "asked_s", "scopes", "slot", "slot_s", "tokens")
-
-    def __init__(
-        self, scopes: tuple[Scope, ...], tokens: int, slot: str, slot_s: float, asked_s: float
-    ) -> None:
-        self.scopes = scopes
-        self.tokens = tokens
-        self.slot = slot
-        self.slot_s = slot_s
-        self.asked_s = asked_s
-        self.answer: asyncio.Future[Taken | Exception] = asyncio.get_running_loop().create_future()
+    scopes: tuple[Scope, ...]
+    tokens: int
+    slot: str
+    slot_s: float
+    asked_s: float
+    answer: asyncio.Future[Taken | Exception]
 
 
 class Unsure:

@@ -120,17 +120,16 @@ def fixed_plans(routes: Routes) -> dict[str, Plan]:
 class Lot:
     """One draw among the targets that are left: up to which mark it is whose, and what follows.
 
-    `drawn` are the places of those before. What follows is built once it is drawn.
+    What is past all marks is the last one's. `drawn` are the places of those before. What follows
+    is built once it is drawn.
     """
 
-    __slots__ = ("drawn", "follow", "last", "left", "marks", "total")
+    __slots__ = ("drawn", "follow", "left", "marks", "total")
 
     def __init__(self, weights: Sequence[int], drawn: tuple[int, ...] = ()) -> None:
         self.drawn = drawn
         self.left = [place for place in range(len(weights)) if place not in drawn]
-        self.marks = list(accumulate(weights[place] for place in self.left))
-        self.total = self.marks[-1]
-        self.last = len(self.left) - 1
+        *self.marks, self.total = accumulate(weights[place] for place in self.left)
         self.follow: list[Lot | Plan | None] = [None] * len(self.left)
 
 
@@ -150,7 +149,7 @@ class Lots:
         """
         lot = self._first
         while isinstance(lot, Lot):
-            place = bisect_right(lot.marks, draw() * lot.total, 0, lot.last)
+            place = bisect_right(lot.marks, draw() * lot.total)
             following = lot.follow[place]
             if following is None:
                 following = self._following((*lot.drawn, lot.left[place]))

@@ -56,7 +56,7 @@ def test_ends_are_summed_as_one_by_one(ends):
     together, alone = Owed(), Owed()
     for number, (scopes, own, requests, tokens) in enumerate(ends):
         told = (*scopes,) if own else scopes
-        together.end(told, str(number), requests=requests, tokens=tokens)
+        together.end(told, str(number), requests, tokens)
         for scope in scopes:
             alone.add(scope, Demand(requests, tokens), [str(number)])
 
@@ -73,8 +73,8 @@ def test_ends_of_a_long_outage_are_bounded():
     """However many they are, and whoever shares their scopes."""
     owed = Owed()
     for number in range(3 * MAX_SLOTS):
-        owed.end((WITH_SLOTS,), str(number), requests=0, tokens=0)
-        owed.end(SHARED[0], str(number), requests=0, tokens=0)
+        owed.end((WITH_SLOTS,), str(number), 0, 0)
+        owed.end(SHARED[0], str(number), 0, 0)
         assert len(owed._ended) <= MAX_ENDED
 
     assert [MAX_SLOTS, 0] == [len(row.slots) for row in owed.cut(2)]
