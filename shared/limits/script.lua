@@ -74,7 +74,13 @@ local function move(scope, requests, tokens)
 end
 
 local function hold(scope, slot, seconds)
-  scope.used = scope.used + redis.call('ZADD', scope.slots_key, now + seconds, slot)
+  local adds = scope.adds
+  if adds then
+    adds[#adds + 1] = now + seconds
+    adds[#adds + 1] = slot
+  else
+    scope.used = scope.used + redis.call('ZADD', scope.slots_key, now + seconds, slot)
+  end
   scope.held = true
 end
 
@@ -98,7 +104,7 @@ end
 for _, moved in ipairs(moves) do
   local scope = scopes[moved[1]]
   move(scope, moved[2], moved[3])
-  for _, slot in ipairs(moved[4]) do redis.call('ZREM', scope.slots_key, slot) end
+  if #moved[4] > 0 then redis.call('ZREM', scope.slots_key, unpack(moved[4])) end
 end
 
 for _, scope in ipairs(scopes) do
@@ -110,6 +116,15 @@ end
 
 for _, held in ipairs(holds) do
   for _, slot in ipairs(held[3]) do hold(scopes[held[1]], slot, held[2]) end
+end
+
+-- A scope with room for all who ask adds their slots with one command, for none of them is refused
+-- because of the others.
+for _, take in ipairs(takes) do
+  for _, i in ipairs(take[1]) do scopes[i].asked = (scopes[i].asked or 0) + 1 end
+end
+for _, scope in ipairs(scopes) do
+  if scope.asked and scope.used + scope.asked <= scope.concurrency then scope.adds = {} end
 end
 
 local verdicts = {}
@@ -126,6 +141,9 @@ end
 
 local states = {}
 for i, scope in ipairs(scopes) do
+  if scope.adds and #scope.adds > 0 then
+    scope.used = scope.used + redis.call('ZADD', scope.slots_key, unpack(scope.adds))
+  end
   states[i] = {scope.levels, scope.used}
   if scope.held then redis.call('PEXPIRE', scope.slots_key, SLOTS_MS) end
   if scope.changed then

@@ -225,3 +225,25 @@ async def test_rates_are_met_exactly_under_demand(limiter):
     await eventually(lambda: len(ended) == 20)
 
     assert 1_200 + 20 * (max(ended) - began_s) == pytest.approx(passed[0], rel=0.01)
+
+
+@pytest.mark.parametrize(("calls", "fit"), [(7, 7), (8, 8), (9, 8), (30, 8)])
+async def test_slots_of_calls_that_come_together(limiter, calls, fit):
+    """Counted one by one, however many come at once and however close it gets."""
+    bound = scope(f"tenant:{calls}", concurrency=8)
+    taken = await admitted(limiter, bound, calls=calls)
+    assert fit == len(taken)
+    assert 8 - fit == len(await admitted(limiter, bound, calls=8))
+
+    for one in taken[:3]:
+        limiter.give_back(one, used_tokens=1)
+    assert 3 == len(await admitted(limiter, bound, calls=5))
+
+
+async def test_calls_of_different_scopes_that_come_together(limiter):
+    """One scope has room for all who ask, the other has not: its refusals free the first."""
+    wide, narrow = scope("tenant:wide", concurrency=20), scope("key:narrow", concurrency=2)
+    taken = await admitted(limiter, wide, narrow, calls=10)
+
+    assert 2 == len(taken)
+    assert 18 == len(await admitted(limiter, wide, calls=30))
