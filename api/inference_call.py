@@ -30,7 +30,7 @@ from api.errors import event_of
 from api.idempotency import HEADER as IDEMPOTENCY_KEY
 from api.idempotency import Once, fingerprint_of
 from api.responses import Keeping, broken, runs_in_background
-from shared.cache.control import PLAIN, CacheControl, read_control
+from shared.cache.control import PLAIN, read_control
 from shared.clock import Deadline
 from shared.errors import (
     GatewayError,
@@ -160,19 +160,17 @@ class Call:
 
     def context(self, request: InferenceRequest, *, own_deadline: bool) -> CallContext:
         """Return who asked, for the books."""
+        control = PLAIN if self.edge.caches else None
+        if control is not None and b"cache-control" in self.headers:
+            control = read_control(self.headers[b"cache-control"])
         return CallContext(
             request_id=self.books_id,
             tags=tags(self.headers),
             user=user_of(request, self.headers),
             session=text_header(self.headers, b"x-sluiceway-session"),
             own_deadline=own_deadline,
-            cache=self.cache_control() if self.edge.caches else None,
+            cache=control,
         )
-
-    def cache_control(self) -> CacheControl:
-        """Return what the caller says about caching."""
-        header = self.headers.get(b"cache-control")
-        return PLAIN if header is None else read_control(header)
 
     def overhead(self, upstream_ms: int) -> bytes:
         """Note our own share of the time so far, and return it in milliseconds."""

@@ -9,7 +9,10 @@ SIZE = 16
 
 
 class Bulletin:
-    """Says whether another process has posted since the last look, which is on every call."""
+    """Says whether another process has posted since the last look, which is on every call.
+
+    It has where `shown` is not what was `seen`, which is compared in place.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open the file, or make it.
@@ -25,20 +28,18 @@ class Bulletin:
             self._shared = mmap.mmap(file, SIZE)
         finally:
             os.close(file)
-        self._seen = self._shared[:SIZE]
+        self.shown = memoryview(self._shared)
+        self.seen = bytes(self.shown)
 
-    def has_news(self) -> bool:
-        """Return whether somebody else has posted since this was asked last."""
-        shown = self._shared[:SIZE]
-        if shown == self._seen:
-            return False
-        self._seen = shown
-        return True
+    def see(self) -> None:
+        """Take what is shown for seen."""
+        self.seen = bytes(self.shown)
 
     def post(self) -> None:
         """Tell the others."""
-        self._seen = self._shared[:SIZE] = os.urandom(SIZE)
+        self.seen = self._shared[:SIZE] = os.urandom(SIZE)
 
     def close(self) -> None:
         """Let go of the file, which stays."""
+        self.shown.release()
         self._shared.close()

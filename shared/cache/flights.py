@@ -18,18 +18,15 @@ class Landed(msgspec.Struct, frozen=True, kw_only=True):
     error: ChainFailed | None = None
 
 
-class Lead:
+class Lead(msgspec.Struct, eq=False):
     """The right, and the duty, to answer a question for all that wait for it.
 
     It ends once: with `land`, or with `give_up`, after which one of those who wait has the lead.
     """
 
-    __slots__ = ("_among", "_digest", "_waiting")
-
-    def __init__(self, among: "dict[str, Lead] | None", digest: str) -> None:
-        self._among = among
-        self._digest = digest
-        self._waiting: list[asyncio.Future[Landed | None]] | None = None  # mostly nobody does
+    _among: "dict[str, Lead] | None"
+    _digest: str
+    _waiting: "list[asyncio.Future[Landed | None]] | None" = None  # mostly nobody does
 
     def land(self, entry: Entry | None = None, error: ChainFailed | None = None) -> None:
         """Tell all that wait what it came to; see `Landed`."""

@@ -5,9 +5,10 @@ from collections import OrderedDict
 import msgspec
 
 from shared.cache.bulletin import Bulletin
+from shared.cache.entry import BESIDES_BYTES as BESIDES_BODY_BYTES
 from shared.cache.entry import Address, Entry, Looked, Mark
 from shared.clock import Clock
-from shared.telemetry.tally import observe_cache_eviction
+from shared.telemetry.tally import CACHE_EVICTED
 
 BESIDES_BYTES = 256
 """What one takes beside its own bytes, roughly: its name and its place."""
@@ -45,7 +46,7 @@ class MemoryCache:
         self._ttl_s = ttl_s
         self._most_entries = most_entries
         self._most_bytes = most_bytes
-        self._most_entry_bytes = min(most_entry_bytes, most_bytes)
+        self._most_body_bytes = min(most_entry_bytes, most_bytes) - BESIDES_BODY_BYTES
         self._clock = clock
         self._bulletin = bulletin
         self._kept: OrderedDict[str, bytes] = OrderedDict()
@@ -60,8 +61,9 @@ class MemoryCache:
         return self.at_hand(address)
 
     def at_hand(self, address: Address) -> Looked:
-        if self._bulletin is not None and self._bulletin.has_news():
-            self._clear()
+        bulletin = self._bulletin
+        if bulletin is not None and bulletin.shown != bulletin.seen:
+            self._hear(bulletin)
         stored = self._kept.get(address.digest)
         if stored is None:
             return self._nothing
@@ -75,7 +77,7 @@ class MemoryCache:
 
     def keep(self, address: Address, entry: Entry, mark: Mark) -> None:
         # What others are told to forget meanwhile is heard before the next look, and goes then.
-        if mark != self._nothing.mark or entry.size_bytes > self._most_entry_bytes:
+        if mark != self._nothing.mark or len(entry.body) > self._most_body_bytes:
             return
         kept, digest = self._kept, address.digest
         if digest in kept:
@@ -87,11 +89,11 @@ class MemoryCache:
         while len(kept) > self._most_entries or self.size_bytes > self._most_bytes:
             _, gone = kept.popitem(last=False)
             self.size_bytes -= len(gone) + BESIDES_BYTES
-            observe_cache_eviction()
+            CACHE_EVICTED.note()
 
     async def forget(self, *, tenant: str | None, model: str | None) -> int:
-        if self._bulletin is not None and self._bulletin.has_news():
-            self._clear()
+        if self._bulletin is not None and self._bulletin.shown != self._bulletin.seen:
+            self._hear(self._bulletin)
         meant = [
             digest
             for digest, kept in ((digest, _decode(stored)) for digest, stored in self._kept.items())
@@ -104,7 +106,9 @@ class MemoryCache:
             self._bulletin.post()
         return len(meant)
 
-    def _clear(self) -> None:
+    def _hear(self, bulletin: Bulletin) -> None:
+        """Forget all, as another process says."""
+        bulletin.see()
         self._kept.clear()
         self.size_bytes = 0
         self._renew_mark()

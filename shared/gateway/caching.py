@@ -27,9 +27,10 @@ from shared.ledger.holds import Holds
 from shared.providers.request import InferenceRequest
 from shared.routing.order import Draw
 from shared.routing.route import Route
-from shared.telemetry.tally import observe_cache
+from shared.telemetry.tally import CACHE_LOOKS, observe_hit
 
-OK = 200
+_bypassed = CACHE_LOOKS["bypass"].note
+
 STREAM_RATIO = 64
 """A stream takes some fifty times the bytes of its whole answer: of one that takes more than this
 times what may be kept, the rest is not even read."""
@@ -80,7 +81,7 @@ class CachingGateway(Gateway):
                 return turn.given
             led, deadline = turn.led, turn.until or deadline
         if control is not None and led is None:
-            observe_cache(BYPASS.result)
+            _bypassed()
         try:
             answer = await super().complete(
                 principal,
@@ -95,12 +96,14 @@ class CachingGateway(Gateway):
             if led is not None:
                 led.fail(failure)
             raise
-        if control is None:
-            return answer
-        if led is None:
-            return _telling(answer, BYPASS)
-        led.answered(_entry_of(answer), answer.given_by)
-        return _telling(answer, _missed(control))
+        if control is not None:
+            told = BYPASS
+            if led is not None:
+                led.answered(answer)
+                told = _told(control)
+            # Nobody else has seen it yet, and a copy costs 1 µs.
+            force_setattr(answer, "cache", told)
+        return answer
 
     @override
     async def stream(
@@ -123,7 +126,7 @@ class CachingGateway(Gateway):
                 return turn.given
             led, deadline = turn.led, turn.until or deadline
         if control is not None and led is None:
-            observe_cache(BYPASS.result)
+            _bypassed()
         noted = NotedBooks(books)
         try:
             stream = await super().stream(
@@ -146,7 +149,7 @@ class CachingGateway(Gateway):
             return stream
         most_bytes = self.shelf.rules.max_entry_kb * 1024 * STREAM_RATIO
         recording = Recording(request, most_bytes=most_bytes)
-        return RecordedStream(stream, _missed(control), led, recording, noted)
+        return RecordedStream(stream, _told(control), led, recording, noted)
 
     async def forget(self, *, tenant: str | None, model: str | None) -> int:
         """Forget the answers of a tenant, of a model, of both, or all; return how many were found.
@@ -267,7 +270,7 @@ class CachingGateway(Gateway):
         """Return the answer made of an entry, counted as a hit; None where it cannot be made."""
         given = give(entry, told)
         if given is not None:
-            observe_cache("hit", entry.provider, entry.cost_nanousd)
+            observe_hit(entry.provider, entry.cost_nanousd)
             self.shelf.hits.add(principal.tenant_id, entry)
         return given
 
@@ -295,17 +298,11 @@ def _is_wanted(control: CacheControl, age_s: float) -> bool:
     return not control.no_cache and (control.max_age_s is None or age_s <= control.max_age_s)
 
 
-def _missed(control: CacheControl) -> CacheTold:
+def _told(control: CacheControl) -> CacheTold:
     """Return what is told of an answer that was asked for, counted."""
     told = BYPASS if control.no_cache else MISS
-    observe_cache(told.result)
+    CACHE_LOOKS[told.result].note()
     return told
-
-
-def _telling(answer: Answer, told: CacheTold) -> Answer:
-    """Return the answer with that in it. Nobody else has seen it yet, and a copy costs 1 µs."""
-    force_setattr(answer, "cache", told)
-    return answer
 
 
 def _answer_of(entry: Entry, told: CacheTold) -> Answer:
@@ -320,21 +317,6 @@ def _answer_of(entry: Entry, told: CacheTold) -> Answer:
         cost_nanousd=0,
         dropped=entry.dropped,
         cache=told,
-    )
-
-
-def _entry_of(answer: Answer) -> Entry | None:
-    if answer.media_type is not None or answer.status != OK:
-        return None
-    return Entry(
-        body=answer.body,
-        route=answer.route,
-        provider=answer.provider,
-        model=answer.model,
-        reported_model=answer.reported_model,
-        usage=answer.usage,
-        cost_nanousd=answer.given_nanousd,
-        dropped=answer.dropped,
     )
 
 

@@ -109,7 +109,7 @@ class RecordedStream:
             cost_nanousd=good.cost_nanousd,
             dropped=self.dropped,
         )
-        self._led.answered(entry, good.opening.route)
+        self._led.streamed(entry, good.opening.route)
 
 
 class ReplayedStream:

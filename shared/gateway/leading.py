@@ -3,11 +3,16 @@
 from collections.abc import Coroutine
 from typing import Any
 
+import msgspec
+
 from shared.cache.entry import Address, Entry, Looked
 from shared.cache.flights import Lead
 from shared.cache.wiring import Shelf
+from shared.gateway.answer import Answer
 from shared.ledger.books import Books, Charge, Opening, Outcome
 from shared.routing.route import Route
+
+OK = 200
 
 
 class NotedBooks:
@@ -45,25 +50,37 @@ class NotedBooks:
         return good
 
 
-class Led:
+class Led(msgspec.Struct, eq=False):
     """A call that is made for the cache, and for all that wait for the same answer.
 
     It has no `lead` yet while another asks the same, and has not `looked` where it must wait for
-    what the cache says.
+    what the cache says. `has_missed`: the cache was asked at once, and has nothing.
     """
 
-    __slots__ = ("_shelf", "address", "has_missed", "lead", "looked", "route")
+    _shelf: Shelf
+    route: Route
+    address: Address
+    lead: Lead | None
+    looked: Looked | None = None
+    has_missed: bool = False
 
-    def __init__(self, shelf: Shelf, route: Route, address: Address, lead: Lead | None) -> None:
-        self.route = route
-        self.address = address
-        self.lead = lead
-        self.looked: Looked | None = None
-        self.has_missed = False
-        """Whether the cache was asked at once, and has nothing."""
-        self._shelf = shelf
+    def answered(self, answer: Answer) -> None:
+        """Keep a whole answer, if it may be, and give it to those that wait."""
+        entry = None
+        if answer.media_type is None and answer.status == OK:
+            entry = Entry(
+                body=answer.body,
+                route=answer.route,
+                provider=answer.provider,
+                model=answer.model,
+                reported_model=answer.reported_model,
+                usage=answer.usage,
+                cost_nanousd=answer.given_nanousd,
+                dropped=answer.dropped,
+            )
+        self.streamed(entry, answer.given_by)
 
-    def answered(self, entry: Entry | None, by: str) -> None:
+    def streamed(self, entry: Entry | None, by: str) -> None:
         """Keep the answer that a target of the route `by` gave, and give it to those that wait.
 
         One of a fallback is not kept: it stands in only for as long as the route's own are down.

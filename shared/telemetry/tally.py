@@ -9,8 +9,10 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import count as steps
 from itertools import repeat, starmap
 from operator import attrgetter
+from threading import Lock
 from typing import Protocol, TypeVar
 
 from shared.chat.usage import Usage
@@ -85,6 +87,28 @@ _Request = tuple[str, int, str | None]
 _Attempt = tuple[str, str, str | None]
 """Provider, outcome, code."""
 
+
+class Steps:
+    """Counts what needs no amount: `note` is one step in C, safe between threads."""
+
+    def __init__(self) -> None:
+        self.note = steps().__next__
+        self._counted = 0
+        self._lock = Lock()
+
+    def taken(self) -> int:
+        """Return how often it was noted since this was asked last."""
+        with self._lock:
+            noted = self.note()
+            new, self._counted = noted - self._counted, noted + 1
+        return new
+
+
+CACHE_LOOKS = {result: Steps() for result in ("hit", "miss", "bypass")}
+"""Calls that the cache was in the way of."""
+CACHE_EVICTED = Steps()
+"""Answers that had to make room for others."""
+
 # By labels, for they are few: appending and taking from the left are safe between threads.
 _requests: dict[_Request, deque[float]] = {}
 _overheads: deque[float] = deque()
@@ -92,8 +116,6 @@ _attempts: dict[_Attempt, deque[float]] = {}
 _usages: dict[str, deque[Usage]] = {}
 _costs: dict[str, deque[int | None]] = {}
 _first_tokens: dict[str, deque[float]] = {}
-_looks: dict[str, deque[None]] = {}
-_evictions: dict[tuple[()], deque[None]] = {}
 _levels: list[Callable[[], None]] = []
 
 
@@ -174,16 +196,11 @@ def observe_budget_refusal(action: str) -> None:
     count(BUDGET_REFUSED, (_known(action, ACTIONS),), 1)
 
 
-def observe_cache(result: str, provider: str = "", saved_nanousd: int | None = None) -> None:
-    """Count a call that the cache was in the way of; of a hit also what it saved."""
-    _note(_looks, result, None)
+def observe_hit(provider: str, saved_nanousd: int | None) -> None:
+    """Count a call that the cache has answered, and what that saved."""
+    CACHE_LOOKS["hit"].note()
     if saved_nanousd:
         count(CACHE_SAVED, (provider,), saved_nanousd)
-
-
-def observe_cache_eviction() -> None:
-    """Count an answer that had to make room for others."""
-    _note(_evictions, (), None)
 
 
 @contextmanager
@@ -213,10 +230,11 @@ def count_waiting() -> None:
         observe_all(OVERHEAD_SECONDS, (), overheads)
     for provider, amounts in _taken(_first_tokens):
         observe_all(FIRST_TOKEN_SECONDS, (provider,), amounts)
-    for result, looks in _taken(_looks):
-        count(CACHE_REQUESTS, (result,), len(looks))
-    for _, evictions in _taken(_evictions):
-        count(CACHE_EVICTIONS, (), len(evictions))
+    for result, looks in CACHE_LOOKS.items():
+        if number := looks.taken():
+            count(CACHE_REQUESTS, (result,), number)
+    if number := CACHE_EVICTED.taken():
+        count(CACHE_EVICTIONS, (), number)
     for look in tuple(_levels):
         look()
 
