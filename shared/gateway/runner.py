@@ -22,7 +22,7 @@ from shared.errors import (
     UpstreamError,
 )
 from shared.gateway.admission import Admission, Room, Ticket
-from shared.gateway.answer import CallContext, CostDoubt
+from shared.gateway.answer import Answer, CacheTold, CallContext, CostDoubt
 from shared.gateway.attempt import Attempt
 from shared.gateway.catalog import Catalog
 from shared.gateway.files import Fetcher, NotFetched
@@ -139,6 +139,26 @@ class Runner:
     def estimated(self, content_bytes: int) -> Usage:
         """Return a flagged guess of what was used, from what was sent and received."""
         return guessed_usage(self._request, content_bytes)
+
+    def answer(self, route: str, reply: Reply, attempt: Attempt, told: CacheTold | None) -> Answer:
+        """Return the answer that the last attempt has brought; `told` is what the cache did."""
+        return Answer(
+            body=reply.body,
+            media_type=reply.media_type,
+            route=route,
+            provider=attempt.opening.provider,
+            model=attempt.opening.model,
+            reported_model=reply.model,
+            attempts=tuple(self.shown),
+            usage=reply.usage,
+            cost_nanousd=None if attempt.cost_nanousd is None else self.spent_nanousd,
+            cost_doubt=self.doubt(attempt),
+            standing=self.ticket.standing,
+            dropped=self.dropped,
+            cache=told,
+            given_by=attempt.opening.route,
+            given_nanousd=attempt.cost_nanousd,
+        )
 
     def doubt(self, attempt: Attempt) -> CostDoubt | None:
         """Return what is not sure of the cost of the request so far, with its last attempt's."""

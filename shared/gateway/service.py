@@ -8,6 +8,7 @@ import msgspec
 from shared.attempts.chain import run_chain
 from shared.attempts.remedy import LEAST_ATTEMPT_S
 from shared.attempts.retry_budget import Allowance
+from shared.cache.control import CacheControl
 from shared.clock import Deadline
 from shared.errors import (
     ChainFailed,
@@ -22,6 +23,7 @@ from shared.gateway.capacity import Capacity
 from shared.gateway.explaining import explain
 from shared.gateway.failure import kept
 from shared.gateway.hedging import Hedging
+from shared.gateway.leading import Led, answer_of
 from shared.gateway.parse import parse_request
 from shared.gateway.planning import Planner
 from shared.gateway.recovery import Recovery, may_recover
@@ -73,43 +75,42 @@ class Gateway:
             StoreUnavailable: no money could be held, or the books could not be opened; nothing
                 was called.
         """
-        route = route or self._route(principal, request.head.model)
-        plan, deadline = self._plan(route, request, deadline, context)
-        ticket = await self._admit(principal, plan, request, holds, deadline, context)
-        plan = ticket.narrowed(plan)
-        runner = Runner(self.kit, principal, request, books, context, ticket)
-        allowance = self._allowances.of(plan)
+        led = None if context.cache is None else self._led(principal, request, context.cache, route)
+        if led is not None:
+            if not led.is_ready:
+                given = await led.given(principal, context, deadline, answer_of)
+                if given is not None:
+                    return given
+            route, deadline = led.route, led.until or deadline
         try:
-            reply, attempt = await run_chain(
-                plan,
-                self._hedging.whole(runner.whole, plan, runner, allowance),
-                clock=self.kit.clock,
-                deadline=deadline,
-                draw=self._draw,
-                allowance=allowance,
-            )
-        except ChainFailed as failure:
-            shown = self._shown(failure, request, deadline, context)
-            shown.spent_nanousd = runner.spent_nanousd
-            raise shown from failure
-        finally:
-            ticket.close()
-        return Answer(
-            body=reply.body,
-            media_type=reply.media_type,
-            route=plan.route,
-            provider=attempt.opening.provider,
-            model=attempt.opening.model,
-            reported_model=reply.model,
-            attempts=tuple(runner.shown),
-            usage=reply.usage,
-            cost_nanousd=None if attempt.cost_nanousd is None else runner.spent_nanousd,
-            cost_doubt=runner.doubt(attempt),
-            standing=ticket.standing,
-            dropped=runner.dropped,
-            given_by=attempt.opening.route,
-            given_nanousd=attempt.cost_nanousd,
-        )
+            route = route or self._route(principal, request.head.model)
+            plan, deadline = self._plan(route, request, deadline, context)
+            ticket = await self._admit(principal, plan, request, holds, deadline, context)
+            plan = ticket.narrowed(plan)
+            runner = Runner(self.kit, principal, request, books, context, ticket)
+            allowance = self._allowances.of(plan)
+            try:
+                reply, attempt = await run_chain(
+                    plan,
+                    self._hedging.whole(runner.whole, plan, runner, allowance),
+                    clock=self.kit.clock,
+                    deadline=deadline,
+                    draw=self._draw,
+                    allowance=allowance,
+                )
+            except ChainFailed as failure:
+                raise self._shown(failure, runner, request, deadline, context) from failure
+            finally:
+                ticket.close()
+            told = None if led is None else led.told
+            answer = runner.answer(plan.route, reply, attempt, told)
+        except BaseException as failure:
+            if led is not None:
+                led.fail(failure)
+            raise
+        if led is not None:
+            led.answered(answer)
+        return answer
 
     async def stream(
         self,
@@ -147,9 +148,7 @@ class Gateway:
         except BaseException as error:
             ticket.close()
             if isinstance(error, ChainFailed):
-                shown = self._shown(error, request, deadline, context)
-                shown.spent_nanousd = runner.spent_nanousd
-                raise shown from error
+                raise self._shown(error, runner, request, deadline, context) from error
             raise
         return AnswerStream(plan.route, runner, upstream, attempt, recovery)
 
@@ -219,6 +218,17 @@ class Gateway:
         )
         return explain(route, plan, self.kit.catalog, self.kit.health)
 
+    def _led(
+        self,
+        _principal: Principal,
+        _request: InferenceRequest,
+        _control: CacheControl,
+        _route: Route | None,
+        /,
+    ) -> Led | None:
+        """Return the call as a cache sees it; here there is none, see `CachingGateway`."""
+        return None
+
     def _admit(
         self,
         principal: Principal,
@@ -267,6 +277,7 @@ class Gateway:
     def _shown(
         self,
         failure: ChainFailed,
+        runner: Runner,
         request: InferenceRequest,
         deadline: Deadline,
         context: CallContext,
@@ -275,12 +286,15 @@ class Gateway:
 
         A provider that does not know the model of a `provider/model` address means the caller's.
         """
+        failure.spent_nanousd = runner.spent_nanousd
         if kept(failure) is not None:
             return failure
         if context.own_deadline and deadline.left_s(self.kit.clock) < LEAST_ATTEMPT_S:
-            return DeadlineExceeded(
+            late = DeadlineExceeded(
                 "The time given by X-Sluiceway-Timeout was over before any target answered."
             )
+            late.spent_nanousd = runner.spent_nanousd
+            return late
         error = failure.error
         unknown = error is not None and error.sent and error.kind is FailureKind.NOT_FOUND
         if unknown and self.kit.catalog.routes.find(request.head.model) is None:
