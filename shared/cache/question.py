@@ -10,18 +10,10 @@ Fields = Mapping[str, object]
 MOST_BYTES = 1024 * 1024
 """Questions that are longer are not looked up: reading one takes milliseconds that all wait for."""
 
-_decode = msgspec.json.Decoder(dict[str, object]).decode
+fields_of = msgspec.json.Decoder(dict[str, object]).decode
+"""Returns a question's fields, or fails as `UNREADABLE` says."""
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _encode = msgspec.json.Encoder(order="deterministic").encode
-
-
-def fields_of(raw: bytes) -> Fields | None:
-    """Return the question's fields, None when it is too long or cannot be read."""
-    if len(raw) > MOST_BYTES:
-        return None
-    try:
-        return _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def digest_of(
@@ -41,7 +33,8 @@ def digest_of(
     asked: dict[str, object] = {}
     for name, value in fields.items():
         if value is not None and name not in without:
-            whole = isinstance(value, float) and value.is_integer()
-            asked[name] = int(value) if whole else value  # type: ignore[call-overload]  # a float
+            asked[name] = value
+            if type(value) is float and value.is_integer():
+                asked[name] = int(value)
     said = _encode((endpoint, mark, headers, asked))
     return blake2b(said, digest_size=20).hexdigest()

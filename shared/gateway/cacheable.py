@@ -7,7 +7,7 @@ import msgspec
 
 from shared.cache.control import CacheControl
 from shared.cache.entry import Address
-from shared.cache.question import Fields, digest_of, fields_of
+from shared.cache.question import MOST_BYTES, UNREADABLE, Fields, digest_of, fields_of
 from shared.config.conduct import CacheConfig
 from shared.gateway.catalog import Catalog
 from shared.identity import Principal
@@ -73,8 +73,11 @@ class Names:
             return None
         if head.stream and endpoint not in STREAMED:
             return None
-        fields = fields_of(request.raw)
-        if fields is None:
+        if len(request.raw) > MOST_BYTES:
+            return None
+        try:
+            fields = fields_of(request.raw)
+        except UNREADABLE:
             return None
         if endpoint == RESPONSES or not _TELLING.isdisjoint(fields):
             if _has_effects(endpoint, fields):

@@ -122,9 +122,9 @@ class Led(msgspec.Struct, eq=False):
 
     def answered(self, answer: Answer) -> None:
         """Keep a whole answer, if it may be, and give it to those that wait."""
-        if self.lead is None:
+        lead, address, looked, entry = self.lead, self.address, self.looked, None
+        if lead is None:
             return
-        entry = None
         if answer.media_type is None and answer.status == OK:
             entry = Entry(
                 body=answer.body,
@@ -136,24 +136,18 @@ class Led(msgspec.Struct, eq=False):
                 cost_nanousd=answer.given_nanousd,
                 dropped=answer.dropped,
             )
-        self.streamed(entry, answer.given_by)
+            # One of a fallback stands in only for as long as the route's own are down.
+            if answer.given_by == self.route.model and looked is not None and address is not None:
+                self._shelf.cache.keep(address, entry, looked.mark)
+        lead.land(entry)
         CACHE_LOOKS[self.told.result].note()
 
-    def streamed(self, entry: Entry | None, by: str) -> None:
-        """Keep the answer that a target of the route `by` gave, and give it to those that wait.
-
-        One of a fallback is not kept: it stands in only for as long as the route's own are down.
-        """
+    def streamed(self, entry: Entry, by: str) -> None:
+        """Keep the answer that a target of the route `by` has streamed, as a whole one."""
         address, looked = self.address, self.looked
-        if (
-            entry is not None
-            and by == self.route.model
-            and looked is not None
-            and address is not None
-        ):
+        if by == self.route.model and looked is not None and address is not None:
             self._shelf.cache.keep(address, entry, looked.mark)
-        if self.lead is not None:
-            self.lead.land(entry)
+        self.found(entry)
 
     def found(self, entry: Entry | None) -> None:
         """Tell those that wait what there is."""
