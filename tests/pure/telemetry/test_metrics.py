@@ -1,5 +1,7 @@
 """Labels stay closed, whatever callers send."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from prometheus_client import Gauge
 
 from shared.chat.usage import Usage
@@ -8,6 +10,7 @@ from shared.telemetry.exposition import exposed
 from shared.telemetry.metrics import ATTEMPT_SECONDS, DRAINING, REGISTRY, metrics
 from shared.telemetry.tally import (
     MOST_WAITING,
+    Steps,
     code_label,
     count_waiting,
     observe_attempt,
@@ -152,3 +155,22 @@ def test_gauges_are_of_living_processes():
 
     assert modes
     assert all(mode.startswith("live") for mode in modes)
+
+
+def test_each_step_is_taken_once():
+    """Whatever threads note and take at the same time."""
+    steps = Steps()
+
+    def work(_):
+        taken = 0
+        for number in range(1000):
+            steps.note()
+            if number % 10 == 0:
+                taken += steps.taken()
+        return taken
+
+    with ThreadPoolExecutor(4) as threads:
+        taken = sum(threads.map(work, range(4)))
+
+    assert 4000 == taken + steps.taken()
+    assert 0 == steps.taken()
