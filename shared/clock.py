@@ -84,21 +84,21 @@ PRECISE_S = 0.1
 class _Wheel:
     """The timeouts of one event loop by the tick in which they strike."""
 
-    __slots__ = ("_done", "_loop", "_places", "_ticking")
+    __slots__ = ("_done", "_places", "_ticking", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._places: dict[int, set[_Timeout]] = {}
         self._done = 0
         self._ticking = False
 
     def add(self, timeout: "_Timeout", length_s: float) -> int:
         """Put it in its place and return that."""
-        now_s = self._loop.time()
+        now_s = self.loop.time()
         if not self._ticking:
             self._ticking = True
             self._done = int(now_s / TICK_S)
-            self._loop.call_later(TICK_S, self._tick)
+            self.loop.call_later(TICK_S, self._tick)
         place = int((now_s + length_s) / TICK_S) + 1
         found = self._places.get(place)
         if found is None:
@@ -116,14 +116,14 @@ class _Wheel:
                 del self._places[place]
 
     def _tick(self) -> None:
-        now = int(self._loop.time() / TICK_S)
+        now = int(self.loop.time() / TICK_S)
         for place in range(self._done + 1, now + 1):
             for timeout in self._places.pop(place, ()):
                 timeout.strike()
         self._done = now
         self._ticking = bool(self._places)
         if self._ticking:
-            self._loop.call_later(TICK_S, self._tick)
+            self.loop.call_later(TICK_S, self._tick)
 
 
 class _Timeout:
@@ -137,7 +137,7 @@ class _Timeout:
         self._timer: asyncio.Handle | None = None
 
     async def __aenter__(self) -> None:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._wheel.loop)
         if task is None:
             raise RuntimeError("A timeout needs a task to cancel.")
         self._task = task

@@ -30,10 +30,10 @@ log = get_logger("ledger")
 FLUSH_S = 0.2
 """How long a record may wait for others to share its transaction."""
 
-BUSY_FLUSH_S = 0.5
+BUSY_FLUSH_S = 0.9
 MANY = 50
-"""After the start of a flush of so many records the next may wait longer: half of its cost is the
-commit."""
+"""After the start of a flush of so many records the next may wait longer, so that the ledger is a
+second behind at most: each wakes the disk, whose work pushes the calls' out of the caches."""
 
 AWAY_S = 1.0
 """Wait before the database is tried again."""

@@ -24,7 +24,7 @@ ROTATE_BYTES = 8 * 1024 * 1024
 
 GROUP_BYTES = 2 * 1024 * 1024
 """What the flusher reads at a time where it reads: about a thousand records."""
-GROUP_CHARGES = 1_024
+GROUP_CHARGES = 4_096
 MOST_RECENT = 8_000
 """Unflushed charges kept in memory, half a KB each; others are read from the file again."""
 

@@ -29,6 +29,7 @@ SQLITE_WRITER = (
     "synchronous=NORMAL",
     "foreign_keys=ON",
     "wal_autocheckpoint=4000",
+    "temp_store=MEMORY",  # what a statement may have to undo; else a file for each transaction
 )
 SQLITE_READER = ("query_only=ON",)
 

@@ -127,10 +127,9 @@ async def _insert_here(tx: Tx, given: Mapping[str, Parts], recorded_at: int) -> 
 
 async def _write_here(tx: Tx, alike: Iterable[Alike], written: list[str]) -> None:
     """Write the rows; `written` grows by the ids of those that are, as far as it comes."""
-    whole = batches(alike)
 
     def write(raw: sqlite3.Connection) -> None:
-        for batch in whole:
+        for batch in batches(alike):
             raw.execute(batch.statement, batch.values)
             written.extend(batch.names)
 
