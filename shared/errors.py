@@ -285,9 +285,13 @@ class Overloaded(OwnFault):
 
 
 class StoreUnavailable(OwnFault):
-    """The database did not answer in time; nothing was recorded."""
+    """The database did not answer in time, or a disk refused; nothing was recorded.
+
+    `billed`: a part of the call had been answered before.
+    """
 
     code = "store_unavailable"
+    billed: bool = False
 
 
 class ObjectsUnavailable(StoreUnavailable):

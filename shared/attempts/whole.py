@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from shared.attempts.in_time import beginning_in_time
 from shared.clock import Clock
 from shared.config.model import Timeouts
-from shared.errors import FailureKind, UpstreamError
+from shared.errors import FailureKind, StoreUnavailable, UpstreamError
 from shared.providers.exchange import (
     SUCCESS,
     Exchange,
@@ -66,7 +66,8 @@ async def _ask_all(
     """Return the answers of all parts, in order; the first failure cancels the other calls.
 
     Raises:
-        UpstreamError: that failure; `billed` when other parts had been answered by then.
+        UpstreamError, StoreUnavailable: that failure; `billed` when other parts had been answered
+            by then.
     """
     slots = asyncio.Semaphore(MOST_AT_ONCE)
     answered = 0
@@ -85,7 +86,7 @@ async def _ask_all(
             tasks = [group.create_task(ask(request)) for request in requests]
     except BaseExceptionGroup as failures:
         error = failures.exceptions[0]
-        if isinstance(error, UpstreamError):
+        if isinstance(error, UpstreamError | StoreUnavailable):
             error.billed = answered > 0
         raise error from None
     return [task.result() for task in tasks]

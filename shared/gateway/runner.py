@@ -221,8 +221,9 @@ class Runner:
             self._won(attempt.close(Outcome.CANCELLED, self.estimated(0)), attempt)
             return error
         own = error if isinstance(error, GatewayError) else GatewayError("A bug in the gateway.")
-        # Where the books could not be written, nothing was sent.
-        used = None if isinstance(own, StoreUnavailable) else self.estimated(0)
+        # Where the books could not be written nothing was sent, but for parts before that.
+        unsent = isinstance(own, StoreUnavailable) and not own.billed
+        used = None if unsent else self.estimated(0)
         self._won(attempt.close(Outcome.FAILED, used, error=own), attempt)
         return error
 

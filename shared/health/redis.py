@@ -3,6 +3,7 @@
 Best effort and off every call's path: a second late, and nothing at all while Redis is away.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,9 +54,13 @@ class FactSharer:
         facts.shared = True
 
     async def run(self) -> None:
-        """Go on until cancelled; whatever becomes of Redis."""
-        away = False
-        while True:
+        """Go on until cancelled; whatever becomes of Redis.
+
+        redis-py waits with asyncio's `wait_for`, which loses a cancel that comes together with what
+        it waits for, until Python 3.12. So it is asked for, too.
+        """
+        away, task = False, asyncio.current_task()
+        while task is None or not task.cancelling():
             try:
                 await self.exchange()
             except (RedisError, OSError, TimeoutError) as error:
@@ -69,7 +74,8 @@ class FactSharer:
                 if away:
                     log.info("facts.back")
                 away = False
-            await self._clock.sleep(EVERY_S)
+            if task is None or not task.cancelling():
+                await self._clock.sleep(EVERY_S)
 
     async def exchange(self) -> None:
         """Tell and ask once.

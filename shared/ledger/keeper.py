@@ -95,6 +95,9 @@ class SpoolBooks:
                 log.error("spool.refused", why=str(error))  # noqa: TRY400 (no bug: it is full)
             self._refused = True
             raise
+        except Exception:
+            log.exception("spool.failed", pending_bytes=self._spool.pending_bytes)
+            raise
         self._refused = False
 
     def _try_again(self) -> None:

@@ -26,7 +26,8 @@ GROUP_BYTES = 2 * 1024 * 1024
 """What the flusher reads at a time where it reads: about a thousand records."""
 GROUP_CHARGES = 4_096
 MOST_RECENT = 8_000
-"""Unflushed charges kept in memory, half a KB each; others are read from the file again."""
+"""Unflushed charges kept in memory when a group begins, half a KB each; beyond them all are read
+from the file again."""
 
 _encoder = msgspec.json.Encoder()
 _opening = msgspec.json.Decoder(Opening)
@@ -86,22 +87,30 @@ class Spool:
             self._open[opening.attempt_id] = opening
         opened.clear()
         if ended:
-            for charge in ended:
+            charges, ended[:] = [*ended], []
+            for charge in charges:
                 self._open.pop(charge.opening.attempt_id, None)
-            self._gather(ended)
-            ended.clear()
+            try:
+                self._gather(charges)
+            except BaseException:
+                self._read_from_here()  # a bug: the file has them all the same
+                raise
 
     def _gather(self, charges: Sequence[Charge]) -> None:
         """Keep the charges that have just been written."""
         group = self._filling
         if group is None or group.rows.count >= GROUP_CHARGES:
             if sum(kept.rows.count for kept in self._groups) >= MOST_RECENT:
-                self._groups.clear()
-                self._filling, self._recent_from = None, self._size
+                self._read_from_here()
                 return
             group = self._filling = Gathered()
             self._groups.append(group)
         group.add(charges, self._size)
+
+    def _read_from_here(self) -> None:
+        """Forget what is in memory: all that is on file now is read from there."""
+        self._groups.clear()
+        self._filling, self._recent_from = None, self._size
 
     def _append(self, lines: bytes) -> None:
         written = 0
@@ -128,8 +137,9 @@ class Spool:
             return None
         while groups and groups[0].end <= self.flushed_bytes:
             groups.popleft()
-        self._filling = None  # what is on its way must not grow
         group = groups[0] if groups else Gathered()
+        if group is self._filling:
+            self._filling = None  # what is on its way must not grow
         if len(groups) <= 1:
             group.end = self._size  # all that follows is open
         return group

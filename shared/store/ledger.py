@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -96,7 +97,7 @@ async def _write_there(tx: Tx, alike: Iterable[Alike]) -> list[str]:
     whole = [(*own, *common) for common, owns in alike for own in owns]
     new: list[str] = []
     # In one order for all writers, so that none waits for another in a circle.
-    for rows in parted(sorted(whole)):
+    for rows in parted(sorted(whole, key=itemgetter(0))):
         written = await tx.connection.exec_driver_sql(
             insert_statement(tx.backend, len(rows)), tuple(chain.from_iterable(rows))
         )

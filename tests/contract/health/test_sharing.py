@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 import redis
+from typing_extensions import override
 
 from shared.clock import SystemClock
 from shared.health.facts import Fact, FactBook, FactKind
@@ -130,3 +131,28 @@ async def test_what_was_learnt_while_redis_was_away_is_told_later(sharers, own_r
     await other_sharer.exchange()
 
     assert holds(other)
+
+
+class Losing(FactSharer):
+    """Loses a cancel, as redis-py may that waits with asyncio's `wait_for`."""
+
+    def __init__(self):
+        super().__init__("redis://127.0.0.1:1", FactBook(), CLOCK)
+        self.asked = asyncio.Event()
+
+    @override
+    async def exchange(self):
+        self.asked.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
+async def test_a_cancel_that_the_client_loses_ends_it_all_the_same():
+    sharer = Losing()
+    running = asyncio.create_task(sharer.run())
+    await sharer.asked.wait()
+    running.cancel()
+
+    async with asyncio.timeout(5):
+        await running
+    await sharer.aclose()

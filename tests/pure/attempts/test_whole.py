@@ -8,7 +8,7 @@ import pytest
 
 from shared.attempts.whole import call_whole
 from shared.config.model import Timeouts
-from shared.errors import FailureKind, UpstreamError
+from shared.errors import FailureKind, StoreUnavailable, UpstreamError
 from shared.providers.exchange import HttpRequest, HttpResponse, Reply
 from shared.providers.fanned import MOST_AT_ONCE, FannedExchange
 from tests.fakes.clock import FakeClock
@@ -28,7 +28,8 @@ class Opened(msgspec.Struct):
 class Counting:
     """Answers with the body it was sent, after as many turns of the loop as that says."""
 
-    def __init__(self, failing=()):
+    def __init__(self, failing=(), refused=()):
+        self._refused = set(refused)
         self.running = self.most = self.asked = 0
         self._failing = set(failing)
 
@@ -40,6 +41,8 @@ class Counting:
         try:
             for _ in range(int(request.body) % 7):
                 await asyncio.sleep(0)
+            if int(request.body) in self._refused:
+                raise StoreUnavailable("The disk is full.")
             failed = int(request.body) in self._failing
             yield Opened(500 if failed else 200, request.body)
         finally:
@@ -99,3 +102,12 @@ async def test_what_was_answered_before_a_failure_is_billed():
         await ask(Parts(100), Counting(failing=[60]))
 
     assert caught.value.billed
+
+
+async def test_what_was_answered_before_the_books_refused_is_billed():
+    """They are those of another call that shared the turn; this one had been opened."""
+    for parts, refused in ((1, 0), (100, 60)):
+        with pytest.raises(StoreUnavailable) as caught:
+            await ask(Parts(parts), Counting(refused=[refused]))
+
+        assert (refused > 0) is caught.value.billed

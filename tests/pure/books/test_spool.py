@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from typing_extensions import override
 
@@ -143,6 +144,40 @@ def test_more_than_fits_in_memory_is_read_from_the_file_and_then_no_more(folder:
     assert [make_charge(number) for number in range(1, len(read) + 1)] == read
     assert (moved, 0) == (len(read) + rest, spool.pending_bytes)
     assert rest
+
+
+def test_an_outage_does_not_split_what_waits(folder: Path) -> None:
+    """What is tried again keeps its group, and what comes meanwhile shares another."""
+    spool = Spool(folder, owner="p")
+    for number in range(1, 30):
+        spool.ended.append(make_charge(number))
+        spool.write()
+        assert spool.gathered() is not None  # tried, in vain
+    counts = []
+    while (group := spool.gathered()) is not None and group.rows.count:
+        counts.append(group.rows.count)
+        spool.flushed(group.end)
+    spool.close()
+
+    assert [1, 28] == counts
+
+
+async def test_a_charge_that_cannot_be_taken_apart_is_on_file_once(
+    folder: Path, store: Store
+) -> None:
+    """What goes wrong in memory does not have it written again, nor keep others from sending."""
+    spool = Spool(folder, owner="p")
+    spool.ended += [make_charge(1), msgspec.structs.replace(make_charge(2), ended_at=None)]
+    with pytest.raises(AttributeError):
+        spool.write()
+    spool.write()
+    spool.ended.append(make_charge(3))
+    spool.write()
+
+    assert ["att_1", "att_3"] == [name for _, name in kept(spool)]
+    await Keeper(spool, store, FakeClock()).flush()
+    assert (2, 2_000) == await spent(store)
+    spool.close()
 
 
 async def test_a_large_drained_spool_is_replaced(folder: Path, store: Store) -> None:
