@@ -5,7 +5,6 @@ from collections import OrderedDict
 import msgspec
 
 from shared.cache.bulletin import Bulletin
-from shared.cache.entry import BESIDES_BYTES as BESIDES_BODY_BYTES
 from shared.cache.entry import Address, Entry, Looked, Mark
 from shared.clock import Clock
 from shared.telemetry.tally import CACHE_EVICTED
@@ -46,7 +45,7 @@ class MemoryCache:
         self._ttl_s = ttl_s
         self._most_entries = most_entries
         self._most_bytes = most_bytes
-        self._most_body_bytes = min(most_entry_bytes, most_bytes) - BESIDES_BODY_BYTES
+        self._most_entry_bytes = min(most_entry_bytes, most_bytes)
         self._clock = clock
         self._bulletin = bulletin
         self._kept: OrderedDict[str, bytes] = OrderedDict()
@@ -77,7 +76,7 @@ class MemoryCache:
 
     def keep(self, address: Address, entry: Entry, mark: Mark) -> None:
         # What others are told to forget meanwhile is heard before the next look, and goes then.
-        if mark != self._nothing.mark or len(entry.body) > self._most_body_bytes:
+        if mark != self._nothing.mark or entry.size_bytes > self._most_entry_bytes:
             return
         kept, digest = self._kept, address.digest
         if digest in kept:

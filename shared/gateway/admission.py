@@ -58,8 +58,7 @@ class Estimates:
         known = self._costs.get(id(step), _NOT_YET)
         if known == _NOT_YET:
             price = self._catalog.price(step.target, step.price)
-            used = self._usages.get(step.hold_output_tokens) or self.usage(step)
-            known = None if price is None else worst_cost_of(used, price)
+            known = None if price is None else worst_cost_of(self.usage(step), price)
             self._costs[id(step)] = known
         return known
 
@@ -71,7 +70,7 @@ class Estimates:
         """Return the tokens of the dearest target, input and output together."""
         most = 0
         for step in steps:
-            used = self._usages.get(step.hold_output_tokens) or self.usage(step)
+            used = self.usage(step)
             most = max(most, used.input_tokens + used.output_tokens)
         return most
 

@@ -60,7 +60,7 @@ class FactSharer:
         it waits for, until Python 3.12. So it is asked for, too.
         """
         away, task = False, asyncio.current_task()
-        while task is None or not task.cancelling():
+        while True:
             try:
                 await self.exchange()
             except (RedisError, OSError, TimeoutError) as error:
@@ -74,8 +74,9 @@ class FactSharer:
                 if away:
                     log.info("facts.back")
                 away = False
-            if task is None or not task.cancelling():
-                await self._clock.sleep(EVERY_S)
+            if task is not None and task.cancelling():
+                return
+            await self._clock.sleep(EVERY_S)
 
     async def exchange(self) -> None:
         """Tell and ask once.

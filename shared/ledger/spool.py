@@ -78,11 +78,7 @@ class Spool:
         opened, ended = self.opened, self.ended
         if not opened and not ended:
             return
-        encode = _encoder.encode
-        lines = [b"O%b\n" % encode(opening) for opening in opened]
-        if ended:
-            lines += [b"C%b\n" % encode(charge) for charge in ended]
-        self._append(b"".join(lines))
+        self._append(_lines(b"O", opened) + _lines(b"C", ended))
         for opening in opened:
             self._open[opening.attempt_id] = opening
         opened.clear()
@@ -178,7 +174,7 @@ class Spool:
         self._size = self.flushed_bytes = self._recent_from = 0
         self._groups.clear()
         self._filling = None
-        self._append(b"".join([b"O%b\n" % _encoder.encode(opening) for opening in still_open]))
+        self._append(_lines(b"O", still_open))
         self.flushed_bytes = self._size
         old_path.unlink(missing_ok=True)
         os.close(old_file)
@@ -211,6 +207,11 @@ class Spool:
             except (BlockingIOError, FileNotFoundError):
                 pass
             os.close(file)
+
+
+def _lines(kind: bytes, of: Sequence[Opening | Charge]) -> bytes:
+    encode = _encoder.encode
+    return b"".join([b"%b%b\n" % (kind, encode(record)) for record in of])
 
 
 def records(data: bytes) -> Iterator[Opening | Charge]:
