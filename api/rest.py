@@ -9,8 +9,11 @@ from litestar import Litestar, Response
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.routes import HTTPRoute
 from litestar.types import Scope
+from typing_extensions import override
 
 from api.asgi import AnyRequest
 from api.auth import bearer, header_map
@@ -84,10 +87,21 @@ _HANDLERS = (
 )
 
 
+class _App(Litestar):
+    @staticmethod
+    @override
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        """Return msgspec's alone: handlers take nothing else.
+
+        Pydantic's would load it because a library of the command line needs it: 8 MB a process.
+        """
+        return [*plugins, MsgspecDIPlugin()]
+
+
 @functools.cache
 def rest_app() -> Litestar:
     """Return the app; whoever asks it puts the Edge into the request's scope (`with_edge`)."""
-    return Litestar(
+    return _App(
         route_handlers=_HANDLERS,
         middleware=[identified, named],
         dependencies={

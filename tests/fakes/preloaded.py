@@ -9,10 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 PRODUCT = ("api", "workers", "scheduler", "shared", "compose")
-LAZY = (
-    "litestar.plugins.attrs", "litestar.plugins.pydantic", "psycopg",
-    "sqlalchemy.dialects.postgresql.psycopg", "uvicorn.lifespan.off",
-)  # fmt: skip
+LAZY = ("psycopg", "sqlalchemy.dialects.postgresql.psycopg", "uvicorn.lifespan.off")
 """What a start imports besides, by name and only then."""
 MIGRATIONS = "shared.store.migrations"
 """Alembic loads these in its own way."""

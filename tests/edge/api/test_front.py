@@ -1,5 +1,7 @@
 """Browsers, base URLs and methods: what is said before a handler is asked."""
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
 import httpx
@@ -264,3 +266,10 @@ async def test_a_model_with_a_line_break_cannot_break_the_head(settings: Setting
 
     assert answer.status_code < 500
     assert not [value for value in answer.headers.values() if "\r" in value or "\n" in value]
+
+
+def test_what_no_handler_takes_is_not_loaded():
+    """Pydantic is there for a library of prices; in each process it would be 8 MB."""
+    code = "import sys; from api.rest import rest_app; rest_app(); print('pydantic' in sys.modules)"
+
+    assert "False" == subprocess.check_output([sys.executable, "-c", code], text=True).strip()
