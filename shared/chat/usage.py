@@ -1,7 +1,5 @@
 """Token counts of one attempt, in one shape for every provider."""
 
-from operator import attrgetter
-
 import msgspec
 
 MOST_TOKENS = 1_000_000_000
@@ -44,15 +42,27 @@ def bounded(usage: Usage) -> Usage:
 
     Callers and providers may write any number; a ledger row must fit the database.
     """
-    counts = _counts(usage)
-    if min(counts) >= 0 and max(counts) <= MOST_TOKENS:
+    bits = (
+        usage.input_tokens
+        | usage.output_tokens
+        | usage.cache_read_tokens
+        | usage.cache_read_audio_tokens
+        | usage.cache_write_tokens
+        | usage.cache_write_1h_tokens
+        | usage.reasoning_tokens
+        | usage.input_audio_tokens
+        | usage.output_audio_tokens
+        | usage.input_image_tokens
+        | usage.output_image_tokens
+        | usage.input_characters
+        | usage.input_audio_ms
+        | usage.web_searches
+    )
+    if 0 <= bits <= MOST_TOKENS:  # below zero as soon as one is, and never below the largest
         return usage
-    cut = {
-        name: min(max(count, 0), MOST_TOKENS) for name, count in zip(_COUNTS, counts, strict=True)
-    }
+    cut = {name: min(max(getattr(usage, name), 0), MOST_TOKENS) for name in COUNTS}
     return msgspec.structs.replace(usage, **cut)
 
 
 _UNITS = ("_tokens", "_characters", "_ms", "_searches")
-_COUNTS = tuple(name for name in Usage.__struct_fields__ if name.endswith(_UNITS))
-_counts = attrgetter(*_COUNTS)
+COUNTS = tuple(name for name in Usage.__struct_fields__ if name.endswith(_UNITS))

@@ -1,38 +1,61 @@
 """A charge as the row the store keeps."""
 
-from operator import attrgetter
-
 from shared.ledger.books import Charge
 from shared.store.ledger_rows import Parts
 
-_begun = attrgetter("attempt_id", "request_id", "user", "started_at")
-_ended = attrgetter("cost_nanousd", "duration_ms", "first_token_ms", "ended_at")
-_used = attrgetter("input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens")
-_caller_and_target = attrgetter(
-    "job_id", "batch_id", "tenant_id", "key_id", "endpoint", "route", "provider", "model", "stream",
-    "price_source", "price_version",
-)  # fmt: skip
-_answer = attrgetter("reported_model", "code", "status_code")
-_NO_CORRECTION = (None, None)
-_used_seldom = attrgetter(
-    "cache_read_audio_tokens", "cache_write_tokens", "cache_write_1h_tokens", "input_audio_tokens",
-    "output_audio_tokens", "input_image_tokens", "output_image_tokens", "input_characters",
-    "input_audio_ms", "web_searches", "estimated", "service_tier", "reported_nanousd",
-)  # fmt: skip
-
 
 def ledger_parts(charge: Charge) -> Parts:
-    """Return the one row of an attempt; its id is the attempt's, so it cannot stand twice."""
-    opening = charge.opening
-    usage = charge.usage
+    """Return the one row of an attempt; its id is the attempt's, so it cannot stand twice.
+
+    Field by field: `attrgetter` and `astuple` take seven and three times as long.
+    """
+    opening, usage = charge.opening, charge.usage
     return (
-        (*_begun(opening), *_ended(charge), *_used(usage)),
         (
-            *_caller_and_target(opening),
-            *_answer(charge),
+            opening.attempt_id,
+            opening.request_id,
+            opening.user,
+            opening.started_at,
+            charge.cost_nanousd,
+            charge.duration_ms,
+            charge.first_token_ms,
+            charge.ended_at,
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_tokens,
+            usage.reasoning_tokens,
+        ),
+        (
+            opening.job_id,
+            opening.batch_id,
+            opening.tenant_id,
+            opening.key_id,
+            opening.endpoint,
+            opening.route,
+            opening.provider,
+            opening.model,
+            opening.stream,
+            opening.price_source,
+            opening.price_version,
+            charge.reported_model,
+            charge.code,
+            charge.status_code,
             charge.outcome._value_,  # as .value, without its call
-            *_NO_CORRECTION,
-            *_used_seldom(usage),
+            None,  # it adjusts no other row,
+            None,  # for no reason
+            usage.cache_read_audio_tokens,
+            usage.cache_write_tokens,
+            usage.cache_write_1h_tokens,
+            usage.input_audio_tokens,
+            usage.output_audio_tokens,
+            usage.input_image_tokens,
+            usage.output_image_tokens,
+            usage.input_characters,
+            usage.input_audio_ms,
+            usage.web_searches,
+            usage.estimated,
+            usage.service_tier,
+            usage.reported_nanousd,
         ),
         opening.tags,
         opening.budgets,

@@ -210,8 +210,9 @@ class Spool:
 
 
 def _lines(kind: bytes, of: Sequence[Opening | Charge]) -> bytes:
-    encode = _encoder.encode
-    return b"".join([b"%b%b\n" % (kind, encode(record)) for record in of])
+    if not of:
+        return b""
+    return kind + (b"\n" + kind).join(map(_encoder.encode, of)) + b"\n"
 
 
 def records(data: bytes) -> Iterator[Opening | Charge]:

@@ -20,7 +20,8 @@ def micros(moment: datetime) -> int:
     """
     if moment.tzinfo is None:
         raise ValueError("a moment needs its zone")
-    return (moment - EPOCH) // MICROSECOND
+    past = moment - EPOCH  # dividing it takes five times as long
+    return (past.days * 86_400 + past.seconds) * 1_000_000 + past.microseconds
 
 
 def moment_of(at_us: int) -> datetime:
