@@ -7,6 +7,7 @@ can watch the connection (`api.connection`) without a task of its own.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import cast
 
 from litestar.types import Message
@@ -170,32 +171,25 @@ class Cycle(RequestResponseCycle):
         """Return the head as it is sent, with its consequences noted."""
         self.response_started = True
         self.waiting_for_100_continue = False
-        lines = [STATUS_LINE[status]]
-        closes = False
-        for name, value in (*self.default_headers, *headers):
-            lines += (name, b": ", value, b"\r\n")
-            if name == b"content-length":
-                self.expected_content_length = int(value)
-                self.chunked_encoding = False
-            elif name == b"transfer-encoding":
-                self.chunked_encoding = True
-            elif name == b"connection" and b"close" in value.lower():
-                closes = True
-        count = len(lines) // 4
-        if closes:
+        fields = [*self.default_headers, *headers]
+        said = b"".join(chain.from_iterable(fields))
+        if b"\n" in said or b"\r" in said:
+            raise RuntimeError("A header of the answer has a line break in it.")
+        named = dict(fields)
+        if (length := named.get(b"content-length")) is not None:
+            self.expected_content_length = int(length)
+            self.chunked_encoding = False
+        elif b"transfer-encoding" in named:
+            self.chunked_encoding = True
+        if b"close" in named.get(b"connection", b"").lower():
             self.keep_alive = False
         elif not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-            count += 1
+            fields.append((b"connection", b"close"))
         if self.chunked_encoding is None and not self._is_head and status not in BODYLESS:
             self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-            count += 1
-        lines.append(b"\r\n")
-        head = b"".join(lines)
-        if not head.count(b"\n") == head.count(b"\r") == count + 2:  # with the status, the blank
-            raise RuntimeError("A header of the answer has a line break in it.")
-        return head
+            fields.append((b"transfer-encoding", b"chunked"))
+        # For each of twenty lines a step in C instead of ten in Python.
+        return STATUS_LINE[status] + b"\r\n".join((*map(b": ".join, fields), b"", b""))
 
     def _body(self, body: bytes, *, more: bool) -> None:
         if not self.response_started or self.response_complete:

@@ -303,9 +303,9 @@ async def _cut(call: Call, send: Send) -> None:
 
 
 def _headers_of(call: Call, answer: Answer) -> Headers:
-    upstream_ms = sum(attempt.duration_ms for attempt in answer.attempts)
-    if answer.cache is not None:
-        upstream_ms += answer.cache.waited_ms
+    upstream_ms = 0 if answer.cache is None else answer.cache.waited_ms
+    for attempt in answer.attempts:
+        upstream_ms += attempt.duration_ms
     headers = [
         *call.identity(),
         *_whence(answer.provider, answer.model, answer.route),

@@ -69,7 +69,7 @@ class Attempt:
         """
         elapsed_s = self._clock.monotonic() - self._started_s
         upstream = error if isinstance(error, UpstreamError) else None
-        code, word = _code_of(error), outcome.value
+        code, word = _code_of(error), outcome._value_  # as .value, without its call
         status_code, duration_ms = _status_of(outcome, upstream), round(elapsed_s * 1000)
         if not self._closed:
             self._closed = True

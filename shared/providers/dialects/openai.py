@@ -43,7 +43,7 @@ def written(draft: Draft, *, force_stream_usage: bool) -> bytes:
         options = draft.read("stream_options")
         kept = options if isinstance(options, dict) else {}
         draft.body["stream_options"] = {**kept, "include_usage": True}
-    return msgspec.json.encode(draft.body)
+    return _encode(draft.body)
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -75,6 +75,7 @@ class _OddAnswer(_Answer):
         return usage_from(usage, self.service_tier)
 
 
+_encode = msgspec.json.Encoder().encode
 _decode_usual = msgspec.json.Decoder(_Answer).decode
 _decode_odd = msgspec.json.Decoder(_OddAnswer).decode
 
@@ -96,7 +97,7 @@ def usage_of(body: bytes) -> Usage | None:
         return None
 
 
-class RelayExchange:
+class RelayExchange(msgspec.Struct, kw_only=True):
     """One attempt against a target that speaks OpenAI's dialect, asked in OpenAI's dialect.
 
     `dropped` are the caller's fields that were not sent. `names` are the tools' names that had to
@@ -104,34 +105,17 @@ class RelayExchange:
     `model` is the one that is asked. `inputs` is how many vectors must come, None for any number.
     """
 
-    def __init__(
-        self,
-        *,
-        request: HttpRequest,
-        endpoint: str,
-        include_usage: bool = False,
-        usage_forced: bool = False,
-        encoding_format: str | None = None,
-        dimensions: int | None = None,
-        secret: str | None = None,
-        dropped: tuple[str, ...] = (),
-        names: Mapping[str, str] | None = None,
-        model: str = "",
-        inputs: int | None = None,
-    ) -> None:
-        self.request = request
-        self.dropped = dropped
-        self._names = names
-        # Where names were changed, those in the answer have to be changed back.
-        self._may_be_sound = names == {} and endpoint not in _VECTORS
-        self._model = model
-        self._inputs = inputs
-        self._encoding_format = encoding_format
-        self._dimensions = dimensions
-        self._endpoint = endpoint
-        self._include_usage = include_usage
-        self._usage_forced = usage_forced
-        self._secret = secret
+    request: HttpRequest
+    endpoint: str
+    include_usage: bool = False
+    usage_forced: bool = False
+    encoding_format: str | None = None
+    dimensions: int | None = None
+    secret: str | None = None
+    dropped: tuple[str, ...] = ()
+    names: Mapping[str, str] | None = None
+    model: str = ""
+    inputs: int | None = None
 
     def read(self, response: HttpResponse) -> Reply:
         """Return the answer's bytes as they came, vectors in the form that was asked for.
@@ -142,7 +126,9 @@ class RelayExchange:
         refused = refuse_body(response.headers)
         if refused is not None:
             raise refused
-        if self._may_be_sound and (found := sound(response.body)) is not None:
+        # Where names were changed, those in the answer have to be changed back.
+        may_be_sound = self.names == {} and self.endpoint not in _VECTORS
+        if may_be_sound and (found := sound(response.body)) is not None:
             return Reply(
                 body=response.body,
                 model=found.model,
@@ -156,7 +142,7 @@ class RelayExchange:
             raise _malformed("The provider's answer is not the JSON of an answer.") from error
         if answer.error:
             failed = openai_errors.body_of(answer.error)
-            raise openai_errors.error_inside(failed, secret=self._secret)
+            raise openai_errors.error_inside(failed, secret=self.secret)
         return Reply(
             body=self._body(body),
             model=answer.model if isinstance(answer.model, str) and answer.model else None,
@@ -166,7 +152,7 @@ class RelayExchange:
 
     def error_of(self, response: HttpResponse) -> UpstreamError:
         """Turn any other answer into a failure, decided by status and typed body."""
-        return openai_errors.error_of(response, secret=self._secret)
+        return openai_errors.error_of(response, secret=self.secret)
 
     def refuse_head(self, status: int, headers: Mapping[str, str]) -> UpstreamError | None:
         """Refuse a stream at the door: None for a 2xx event stream, else why not."""
@@ -176,42 +162,42 @@ class RelayExchange:
 
     def scanner(self) -> OpenAIScanner:
         """Return a fresh scanner for this exchange's stream."""
-        if self._names is not None:
+        if self.names is not None:
             return MendingScanner(
-                self._mender(self._names),
-                include_usage=self._include_usage,
-                usage_forced=self._usage_forced,
-                secret=self._secret,
+                self._mender(self.names),
+                include_usage=self.include_usage,
+                usage_forced=self.usage_forced,
+                secret=self.secret,
             )
         return OpenAIScanner(
-            include_usage=self._include_usage,
-            usage_forced=self._usage_forced,
-            secret=self._secret,
+            include_usage=self.include_usage,
+            usage_forced=self.usage_forced,
+            secret=self.secret,
         )
 
     def _mender(self, names: Mapping[str, str]) -> Mender:
-        return Mender(names, model=self._model, created_s=wall_ms() // 1000)
+        return Mender(names, model=self.model, created_s=wall_ms() // 1000)
 
     def _mended(self, body: bytes) -> bytes:
-        if self._names is None:
+        if self.names is None:
             return body
-        mender = self._mender(self._names)
+        mender = self._mender(self.names)
         mended = mender.whole(_decode_object(body))
         return msgspec.json.encode(mended) if mender.changed else body
 
     def _body(self, body: bytes) -> bytes:
-        if self._endpoint not in _VECTORS:
+        if self.endpoint not in _VECTORS:
             return body
-        if self._dimensions is not None and first_width(body) not in (None, self._dimensions):
-            raise other_width(self._dimensions)
+        if self.dimensions is not None and first_width(body) not in (None, self.dimensions):
+            raise other_width(self.dimensions)
         try:
-            body = in_order(body, self._inputs)
-            return in_asked_form(body, encoding_format=self._encoding_format)
+            body = in_order(body, self.inputs)
+            return in_asked_form(body, encoding_format=self.encoding_format)
         except (ValueError, *UNREADABLE) as error:
             raise _malformed("The provider's vectors cannot be read.") from error
 
     def _finish_reason(self, answer: _Answer) -> str | None:
-        if self._endpoint in _VECTORS:
+        if self.endpoint in _VECTORS:
             if not answer.data:
                 raise _malformed("The provider's answer has no `data`.")
             return None
