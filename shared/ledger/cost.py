@@ -52,6 +52,16 @@ def usd_text(nanousd: int) -> str:
 def _tokens(usage: Usage, price: CompiledPrice) -> int:
     """Return what the tokens cost, in millionths of a nano-dollar; each is counted once."""
     prompt = usage.input_tokens
+    if not (
+        usage.cache_read_tokens
+        or usage.cache_write_tokens
+        or usage.reasoning_tokens
+        or usage.input_audio_tokens
+        or usage.output_audio_tokens
+        or usage.input_image_tokens
+        or usage.output_image_tokens
+    ):  # as of most calls; what follows would come to the same
+        return prompt * price.input.at(prompt) + usage.output_tokens * price.output.at(prompt)
     read_sound = min(usage.cache_read_audio_tokens, usage.cache_read_tokens)
     hour = min(usage.cache_write_1h_tokens, usage.cache_write_tokens)
     total, plain = 0, prompt

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib.metadata import version
 
+import msgspec
 import pytest
 from genai_prices import Usage as ListUsage
 from genai_prices import calc_price
@@ -243,6 +244,15 @@ def test_a_hold_covers_every_way_to_spend_the_same_counts(price, counts):
     usage = Usage(**counts)
 
     assert 0 <= cost_of(usage, price) <= worst_cost_of(usage, price)
+
+
+@given(price=PRICES, given_in=TOKENS, given_out=TOKENS.filter(bool))
+def test_tokens_of_no_kind_cost_what_a_kind_without_a_rate_does(price, given_in, given_out):
+    price = msgspec.structs.replace(price, reasoning=None)
+    plain = Usage(input_tokens=given_in, output_tokens=given_out)
+    thought = msgspec.structs.replace(plain, reasoning_tokens=given_out // 2 + 1)
+
+    assert cost_of(plain, price) == cost_of(thought, price)
 
 
 def test_half_a_nano_dollar_is_rounded_up_once():
