@@ -181,7 +181,9 @@ class Cycle(RequestResponseCycle):
             self.chunked_encoding = False
         elif b"transfer-encoding" in named:
             self.chunked_encoding = True
-        if b"close" in named.get(b"connection", b"").lower():
+        if b"connection" in named and any(
+            name == b"connection" and b"close" in value.lower() for name, value in fields
+        ):
             self.keep_alive = False
         elif not self.keep_alive:
             fields.append((b"connection", b"close"))

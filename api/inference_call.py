@@ -226,9 +226,9 @@ class Call:
         )
 
 
-def _rounded(value: float) -> float:
-    """Return it to two digits; round() goes over its text, which takes five times as long."""
-    return int(value * 100 + 0.5) / 100
+def _rounded(length_ms: float) -> float:
+    """Return a length, zero or more, to two digits after the point; round() makes text of it."""
+    return int(length_ms * 100 + 0.5) / 100
 
 
 class MessagesCall(Call):

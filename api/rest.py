@@ -93,7 +93,8 @@ class _App(Litestar):
     def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
         """Return msgspec's alone: handlers take nothing else.
 
-        Pydantic's would load it because a library of the command line needs it: 8 MB a process.
+        Pydantic's loads it wherever it is installed, and our list of prices needs it: 8 MB in each
+        process that looks nothing up there.
         """
         return [*plugins, MsgspecDIPlugin()]
 

@@ -8,6 +8,7 @@ import msgspec
 Fields = Mapping[str, object]
 
 DIGITS = 40
+"""Of a digest: 160 bits."""
 
 MOST_BYTES = 1024 * 1024
 """Questions that are longer are not looked up: reading one takes milliseconds that all wait for."""

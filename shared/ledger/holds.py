@@ -174,15 +174,15 @@ class ProcessHolds:
         amount = amount_nanousd or 0
         trader = self._trader
         for grant in envelope.grants:
-            free = grant.amount - grant.held - grant.spent - amount
-            if free < 0:
-                _give_back(envelope.grants, grant, amount)
+            if grant.amount - grant.held - grant.spent < amount:
                 envelope = await self._waited(envelope, amount, deadline)
                 break
-            grant.held += amount  # as in Grant.take, without its call
-            grant.calls += 1
-            if free < grant.low:
-                trader.want(grant)
+        else:
+            for grant in envelope.grants:  # as in Grant.take, without its call
+                grant.held += amount
+                grant.calls += 1
+                if grant.amount - grant.held - grant.spent < grant.low:
+                    trader.want(grant)
         for grant in envelope.warning:
             if grant.settled + amount > grant.limit:
                 BUDGET_REFUSED.labels("warn").inc()
@@ -231,15 +231,6 @@ class ProcessHolds:
             self._of_keys.clear()
         found = self._of_keys[principal.key_id] = Envelopes(self._table.around(principal))
         return found
-
-
-def _give_back(grants: Iterable[Grant], short: Grant, amount: int) -> None:
-    """Take the amount out of those before the one that has too little."""
-    for grant in grants:
-        if grant is short:
-            return
-        grant.held -= amount
-        grant.calls -= 1
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from shared.store.ledger_rows import Parts
 def ledger_parts(charge: Charge) -> Parts:
     """Return the one row of an attempt; its id is the attempt's, so it cannot stand twice.
 
-    Field by field: `attrgetter` and `astuple` take seven and three times as long.
+    Field by field: by `attrgetter` it took seven times as long, by `astuple` three times.
     """
     opening, usage = charge.opening, charge.usage
     return (
@@ -41,8 +41,8 @@ def ledger_parts(charge: Charge) -> Parts:
             charge.code,
             charge.status_code,
             charge.outcome._value_,  # as .value, without its call
-            None,  # it adjusts no other row,
-            None,  # for no reason
+            None,  # adjusts
+            None,  # reason
             usage.cache_read_audio_tokens,
             usage.cache_write_tokens,
             usage.cache_write_1h_tokens,

@@ -117,6 +117,10 @@ class RelayExchange(msgspec.Struct, kw_only=True):
     model: str = ""
     inputs: int | None = None
 
+    @override
+    def __repr__(self) -> str:  # a struct's own would show the secret
+        return f"<{type(self).__name__} {self.endpoint} {self.model}>"
+
     def read(self, response: HttpResponse) -> Reply:
         """Return the answer's bytes as they came, vectors in the form that was asked for.
 
@@ -183,7 +187,7 @@ class RelayExchange(msgspec.Struct, kw_only=True):
             return body
         mender = self._mender(self.names)
         mended = mender.whole(_decode_object(body))
-        return msgspec.json.encode(mended) if mender.changed else body
+        return _encode(mended) if mender.changed else body
 
     def _body(self, body: bytes) -> bytes:
         if self.endpoint not in _VECTORS:

@@ -40,6 +40,20 @@ async def test_both_ways_say_the_same(edge, method, status, body, headers):
     assert said[0].startswith(b"HTTP/1.1 %d " % status)
 
 
+async def test_an_answer_that_says_close_is_the_last(edge):
+    """Whatever else it says: so a server that stops is told of by its default headers."""
+
+    async def app(_scope, _receive, send):
+        await send_whole(
+            send, 200, b"body", [(b"connection", b"Close"), (b"connection", b"keep-alive")]
+        )
+
+    async with served(edge, app=app) as port, connected(port) as wire:
+        wire.send(request("GET", "/x"))
+
+        assert (await wire.closed()).endswith(b"\r\n\r\nbody")
+
+
 async def test_an_answer_with_a_line_break_in_a_header_is_not_sent(edge):
     async def app(_scope, _receive, send):
         await send_whole(send, 200, b"body", [(b"x-one", b"1\r\nx-two: 2")])

@@ -269,7 +269,7 @@ async def test_a_model_with_a_line_break_cannot_break_the_head(settings: Setting
 
 
 def test_what_no_handler_takes_is_not_loaded():
-    """Pydantic is there for a library of prices; in each process it would be 8 MB."""
+    """Pydantic is installed for the list of prices; without a look at that it would be 8 MB."""
     code = "import sys; from api.rest import rest_app; rest_app(); print('pydantic' in sys.modules)"
 
     assert "False" == subprocess.check_output([sys.executable, "-c", code], text=True).strip()

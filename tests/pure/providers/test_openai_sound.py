@@ -62,6 +62,12 @@ def read(body, names):
     return said, reply.model, reply.usage, reply.finish_reason
 
 
+def test_an_exchange_keeps_its_secret():
+    asked = HttpRequest(url="http://x/", headers={}, body=b"{}")
+
+    assert "sk-123" not in repr(RelayExchange(request=asked, endpoint=CHAT, secret="sk-123"))
+
+
 DETAILS = {
     "prompt_tokens_details": {"cached_tokens": 2, "audio_tokens": 0},
     "completion_tokens_details": {"reasoning_tokens": 1, "accepted_prediction_tokens": 0},
