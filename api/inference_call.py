@@ -202,8 +202,8 @@ class Call:
                 code=code,
                 tenant_id=None if self.principal is None else self.principal.tenant_id,
                 model=self.model,
-                elapsed_ms=_rounded((self.edge.clock.monotonic() - self.started_s) * 1000),
-                overhead_ms=None if self.overhead_ms is None else _rounded(self.overhead_ms),
+                elapsed_ms=round((self.edge.clock.monotonic() - self.started_s) * 1000, 2),
+                overhead_ms=None if self.overhead_ms is None else round(self.overhead_ms, 2),
                 cache=self.cached,
             )
         )
@@ -224,11 +224,6 @@ class Call:
                 model=self.model,
             )
         )
-
-
-def _rounded(length_ms: float) -> float:
-    """Return a length, zero or more, to two digits after the point; round() makes text of it."""
-    return int(length_ms * 100 + 0.5) / 100
 
 
 class MessagesCall(Call):

@@ -45,7 +45,7 @@ def usd_text(nanousd: int) -> str:
     """Return dollars as a plain decimal with all its digits: `0.0000375`, `12`."""
     sign = "-" if nanousd < 0 else ""
     whole, part = divmod(abs(nanousd), NANOUSD_PER_USD)
-    digits = str(NANOUSD_PER_USD + part)[1:].rstrip("0")
+    digits = f"{part:09d}".rstrip("0")
     return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
 
 
