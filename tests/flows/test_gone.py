@@ -94,15 +94,25 @@ def chat(text: str, *, stream: bool, name: str, closes: bool = False) -> bytes:
 async def test_a_cancelled_call_is_cancelled_at_its_provider(stack: Stack, vendor: Upstream):
     """Before the head, before the first token, in the stream: its connection closes in a second."""
     draw = random.Random(SEED)
-    vendor.always("up", lambda request: STAGES[text_of(request).partition(":")[0]])
     api = stack.api()
     turns = asyncio.Semaphore(AT_ONCE)
+    loop = asyncio.get_running_loop()
+    arrived: dict[str, asyncio.Event] = {}
     left_s: dict[str, float] = {}
+
+    def answer(request: Recorded) -> Answer:
+        loop.call_soon_threadsafe(arrived[text_of(request)].set)
+        return STAGES[text_of(request).partition(":")[0]]
+
+    vendor.always("up", answer)
 
     async def cancel(number: int) -> None:
         stage = draw.choice(list(STAGES))
         text, patience_s, pieces = f"{stage}:{number}", draw.uniform(0, 0.2), draw.randint(1, 5)
         stream = stage != "before the head" or draw.random() < 0.5
+        # Of the others some leave at any time, also before the provider is asked at all.
+        leaves_once_asked = draw.random() < 0.5
+        arrived[text] = asyncio.Event()
         async with turns:
             caller = await Caller.connect(api.port)
             caller.send(chat(text, stream=stream, name=f"cancel-{number}"))
@@ -111,6 +121,8 @@ async def test_a_cancelled_call_is_cancelled_at_its_provider(stack: Stack, vendo
                 for _ in range(pieces):
                     await caller.piece()
             else:
+                if leaves_once_asked:
+                    await arrived[text].wait()
                 await asyncio.sleep(patience_s)
             left_s[text] = time.monotonic()
             caller.hang_up()
