@@ -85,7 +85,7 @@ class AsyncCalls:
         async with in_time(self._runtime.clock):
             row = await self.accept(principal, order)
         if asked.wait_s:
-            async with while_connected(receive):
+            with while_connected(receive):
                 row = await self.settled(principal.tenant_id, row.id, asked.wait_s)
         extra: Headers = [
             (b"preference-applied", asked.applied.encode()),

@@ -1,8 +1,8 @@
 """A caller's connection while its answer is being made: whoever leaves cancels the work."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from litestar.types import Receive, Scope
 
@@ -18,7 +18,16 @@ class CallerGone(GatewayError):
 
 
 class Connection(Protocol):
-    """What our server says of a caller's connection; see `connection_of`."""
+    """What our server says of a caller's connection; see `connection_of`.
+
+    `headers` are the request's by lower-case name, the last of a repeated one.
+    """
+
+    headers: dict[bytes, bytes]
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that serves it."""
 
     def watch(self, gone: Callable[[], None]) -> None:
         """Have `gone` called when the connection is lost, at once if it is."""
@@ -41,8 +50,8 @@ def connection_of(scope: Scope) -> Connection | None:
 
     Asking it costs nothing; the ASGI way, a task that waits for `http.disconnect`, costs 15 µs.
     """
-    extensions = scope.get("extensions") or {}
-    return cast("Connection | None", extensions.get(CONNECTION))
+    extensions: Mapping[str, object] | None = scope.get("extensions")
+    return extensions.get(CONNECTION) if extensions else None  # type: ignore[return-value]
 
 
 class while_connected:  # noqa: N801 (reads as what it does; a class because a generator costs twice)
@@ -68,18 +77,18 @@ class while_connected:  # noqa: N801 (reads as what it does; a class because a g
         self._watcher: asyncio.Task[None] | None = None
         self._why: GatewayError | None = None
 
-    async def __aenter__(self) -> None:
-        self._work = asyncio.current_task()
-        if self._connection is not None:
-            self._connection.watch(self._gone)
+    def __enter__(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            self._work = asyncio.current_task(connection.loop)
+            connection.watch(self._gone)
         else:
+            self._work = asyncio.current_task()
             self._watcher = asyncio.create_task(self._watch())
         if self._closing is not None:
             self._closing.add(self._close)
 
-    async def __aexit__(
-        self, _kind: object, error: BaseException | None, _traceback: object
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if self._connection is not None:
             self._connection.unwatch()
         if self._watcher is not None:

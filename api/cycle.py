@@ -1,4 +1,4 @@
-"""One request on a connection and its answer: uvicorn's cycle, in half the system calls.
+"""One request on a connection and its answer: what uvicorn's cycle does, in half the system calls.
 
 uvicorn writes the head of an answer and its body apart. Here the head waits for the first piece of
 the body, at most until the event loop turns, and both leave in one write. Whoever makes the answer
@@ -8,15 +8,10 @@ can watch the connection (`api.connection`) without a task of its own.
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import cast
 
-from litestar.types import Message
-from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from litestar.types import Message, ReceiveMessage
+from uvicorn._types import ASGI3Application, HTTPScope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.connection import CONNECTION
 
@@ -59,50 +54,113 @@ class Arrival:
         return True
 
 
-class Cycle(RequestResponseCycle):
-    """As uvicorn's; `lost` is to be called when the connection is.
+class Cycle:
+    """A request and its answer; `lost` is to be called when the connection is.
 
-    `wait_for_body` lifts the connection's own limit on how long the body may take.
+    `headers` are the request's by name, the last of a repeated one. `wait_for_body` lifts the
+    connection's own limit on how long the body may take.
     """
+
+    __slots__ = (
+        "_arrival",
+        "_chunked",
+        "_flush",
+        "_gone",
+        "_head",
+        "_is_head",
+        "_left_bytes",
+        "_news",
+        "_owner",
+        "_wait_for_body",
+        "body",
+        "disconnected",
+        "flow",
+        "headers",
+        "keep_alive",
+        "more_body",
+        "response_complete",
+        "response_started",
+        "scope",
+        "transport",
+        "waiting_for_100_continue",
+    )
 
     def __init__(
         self,
-        connection: HttpToolsProtocol,
+        owner: HttpToolsProtocol,
+        scope: HTTPScope,
+        headers: dict[bytes, bytes],
         *,
         keep_alive: bool,
         wait_for_body: Callable[[], None],
     ) -> None:
-        super().__init__(
-            scope=connection.scope,
-            transport=connection.transport,
-            flow=connection.flow,
-            logger=connection.logger,
-            access_logger=connection.access_logger,
-            access_log=False,
-            default_headers=connection.server_state.default_headers,
-            message_event=cast("asyncio.Event", Arrival()),
-            expect_100_continue=connection.expect_100_continue,
-            keep_alive=keep_alive,
-            on_response=connection.on_response_complete,
-        )
+        self.scope = scope
+        self.headers = headers
+        self.transport = owner.transport
+        self.flow = owner.flow
+        self.keep_alive = keep_alive
+        self.waiting_for_100_continue = owner.expect_100_continue
+        self.body: bytes | bytearray = b""
+        self.more_body = True
+        self.disconnected = False
+        self.response_started = False
+        self.response_complete = False
+        self._owner = owner
+        self._wait_for_body = wait_for_body
+        self._news = False  # since `receive` has returned
+        self._arrival: Arrival | None = None
         self._head = b""
         self._flush: asyncio.Handle | None = None
         self._gone: Callable[[], None] | None = None
-        self._wait_for_body = wait_for_body
-        self._is_head = self.scope["method"] == "HEAD"
-        self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
+        self._is_head = scope["method"] == "HEAD"
+        self._chunked: bool | None = None
+        self._left_bytes = 0  # of the answer, by its content-length
+        scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
+
+    # What the connection tells
+
+    def take(self, piece: bytes) -> int:
+        """Take a piece of the body, and return how much of it waits now."""
+        held = self.body
+        if not held:
+            held = piece  # most come in one, which is passed on as it is
+        else:
+            if isinstance(held, bytes):
+                held = bytearray(held)
+            held += piece
+        self.body = held
+        self.tell()
+        return len(held)
+
+    def tell(self) -> None:
+        """Have `receive` return: there is more to say, or nothing any more."""
+        self._news = True
+        arrival = self._arrival
+        if arrival is not None:
+            self._arrival = None
+            arrival.set()
+
+    def lost(self) -> None:
+        """Take note that nobody is there any more to read the answer."""
+        if self.response_complete or self.disconnected:
+            return
+        self.disconnected = True
+        self.tell()
+        if self._gone is not None:
+            self._gone()
+        self._let_go()
 
     # What `api.connection.Connection` promises
 
     def take_whole(self) -> bytes | None:
         """Return what nobody has taken of the body once that has arrived whole, else None."""
-        waits = self.more_body or not self.message_event.is_set() or self.waiting_for_100_continue
+        waits = self.more_body or not self._news or self.waiting_for_100_continue
         if waits or self.disconnected or self.response_complete:
             return None
         if self.flow.read_paused:
             self.flow.resume_reading()
-        self.message_event.clear()
-        body, self.body = self.body, bytearray()
+        self._news = False
+        body, self.body = self.body, b""
         return bytes(body)
 
     def take_time(self) -> None:
@@ -113,7 +171,8 @@ class Cycle(RequestResponseCycle):
     def watch(self, gone: Callable[[], None]) -> None:
         """Have `gone` called when the connection is lost, at once if it is."""
         self._gone = gone
-        self.flow.resume_reading()  # its end is seen only while it is read
+        if self.flow.read_paused:
+            self.flow.resume_reading()  # its end is seen only while it is read
         if self.disconnected:
             gone()
 
@@ -121,20 +180,64 @@ class Cycle(RequestResponseCycle):
         """Forget what `watch` was given."""
         self._gone = None
 
-    def lost(self) -> None:
-        """Take note that nobody is there any more to read the answer."""
-        if self.response_complete:
-            return
-        self.disconnected = True
-        self.message_event.set()
-        if self._gone is not None:
-            self._gone()
-        self._let_go()
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that serves the connection."""
+        return self._owner.loop
 
     # ASGI
 
-    @override
-    async def send(self, message: Message) -> None:  # type: ignore[override]
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """Have the app answer; one that does not leaves a 500, or an end in the middle."""
+        try:
+            await app(self.scope, self.receive, self.send)  # type: ignore[arg-type]
+        except BaseException as error:  # noqa: BLE001 (as uvicorn has it: also of a cancel)
+            self._broken("Exception in ASGI application\n", error)
+            if not self.response_started:
+                await self._fail()
+            else:
+                self.transport.close()
+        else:
+            if self.response_complete or self.disconnected:
+                return
+            if not self.response_started:
+                self._broken("ASGI callable returned without starting response.")
+                await self._fail()
+            else:
+                self._broken("ASGI callable returned without completing response.")
+                self.transport.close()
+
+    def _broken(self, what: str, error: BaseException | None = None) -> None:
+        self._owner.logger.error(what, exc_info=error)
+
+    async def _fail(self) -> None:
+        body = b"Internal Server Error"
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def receive(self) -> ReceiveMessage:
+        """Return the next part of the request; waits for it."""
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        if not self.disconnected and not self.response_complete:
+            self.flow.resume_reading()
+            if not self._news:
+                if self._arrival is None:
+                    self._arrival = Arrival()
+                await self._arrival.wait()
+            self._news = False
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        body, self.body = self.body, b""
+        return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
+
+    async def send(self, message: Message) -> None:
         """Take the next part of the answer; waits while the caller reads too slowly."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
@@ -157,7 +260,7 @@ class Cycle(RequestResponseCycle):
         if self.flow.write_paused or self.response_started or self._is_head or status in BODYLESS:
             return False
         head = self._head_of(status, headers)
-        self.expected_content_length -= len(body)
+        self._left_bytes -= len(body)
         if not self.transport.is_closing():
             self.transport.write(head + body)
         self._complete()
@@ -171,24 +274,24 @@ class Cycle(RequestResponseCycle):
         """Return the head as it is sent, with its consequences noted."""
         self.response_started = True
         self.waiting_for_100_continue = False
-        fields = [*self.default_headers, *headers]
+        fields = [*self._owner.server_state.default_headers, *headers]
         said = b"".join(chain.from_iterable(fields))
         if b"\n" in said or b"\r" in said:
             raise RuntimeError("A header of the answer has a line break in it.")
         named = dict(fields)
         if (length := named.get(b"content-length")) is not None:
-            self.expected_content_length = int(length)
-            self.chunked_encoding = False
+            self._left_bytes = int(length)
+            self._chunked = False
         elif b"transfer-encoding" in named:
-            self.chunked_encoding = True
+            self._chunked = True
         if b"connection" in named and any(
             name == b"connection" and b"close" in value.lower() for name, value in fields
         ):
             self.keep_alive = False
         elif not self.keep_alive:
             fields.append((b"connection", b"close"))
-        if self.chunked_encoding is None and not self._is_head and status not in BODYLESS:
-            self.chunked_encoding = True
+        if self._chunked is None and not self._is_head and status not in BODYLESS:
+            self._chunked = True
             fields.append((b"transfer-encoding", b"chunked"))
         # For each of twenty lines a step in C instead of ten in Python.
         return STATUS_LINE[status] + b"\r\n".join((*map(b": ".join, fields), b"", b""))
@@ -197,16 +300,16 @@ class Cycle(RequestResponseCycle):
         if not self.response_started or self.response_complete:
             raise RuntimeError("There is no answer under way that this body belongs to.")
         if self._is_head:
-            self.expected_content_length = 0
+            self._left_bytes = 0
             body = b""
-        elif self.chunked_encoding:
+        elif self._chunked:
             if body:
                 body = b"%x\r\n%b\r\n" % (len(body), body)
             if not more:
                 body += b"0\r\n\r\n"
         else:
-            self.expected_content_length -= len(body)
-            if self.expected_content_length < 0:
+            self._left_bytes -= len(body)
+            if self._left_bytes < 0:
                 raise RuntimeError("The answer is longer than its content-length.")
         self._write(body)
         if not more:
@@ -221,14 +324,14 @@ class Cycle(RequestResponseCycle):
             self.transport.write(data)
 
     def _complete(self) -> None:
-        if self.expected_content_length:
+        if self._left_bytes:
             raise RuntimeError("The answer is shorter than its content-length.")
         self.response_complete = True
-        self.message_event.set()
+        self.tell()
         if not self.keep_alive:
             self.transport.close()
         self._let_go()
-        self.on_response()
+        self._owner.on_response_complete()
 
     def _let_go(self) -> None:
         """Leave no circle of references: all of a call would stay until the collector looks."""

@@ -169,7 +169,7 @@ async def _serve_whole(
     call: Call, send: Send, principal: Principal, request: InferenceRequest
 ) -> None:
     deadline, own_deadline = call.deadline()
-    async with call.while_connected():
+    with call.while_connected():
         answer = await call.edge.gateway.complete(
             principal,
             request,
@@ -207,20 +207,19 @@ async def _serve_stream(
     stream: ServedStream | None = None
     sender = Sender(send)
     try:
-        async with (
-            call.while_connected(),
-            while_taken(sender, call.edge.clock, partial(_keep_alive, call, sender)),
-        ):
-            stream = await call.edge.gateway.stream(
-                principal,
-                request,
-                deadline=deadline,
-                books=call.edge.books,
-                holds=call.edge.holds,
-                context=call.context(request, own_deadline=own_deadline),
-            )
-            copy = call.copy()
-            code = await _send_pieces(call, sender, stream, copy)
+        quiet = partial(_keep_alive, call, sender)
+        with call.while_connected():
+            async with while_taken(sender, call.edge.clock, quiet):
+                stream = await call.edge.gateway.stream(
+                    principal,
+                    request,
+                    deadline=deadline,
+                    books=call.edge.books,
+                    holds=call.edge.holds,
+                    context=call.context(request, own_deadline=own_deadline),
+                )
+                copy = call.copy()
+                code = await _send_pieces(call, sender, stream, copy)
         await send_end(send, call.edge.clock)
         call.served(200, code, copy)
     finally:

@@ -6,19 +6,28 @@ other error, and the connection is closed: nobody knows where the next request w
 
 import asyncio
 import math
+from collections import deque
 from typing import Any, ClassVar, cast
-from urllib.parse import unquote
 
 import httptools
 from typing_extensions import override
-from uvicorn._types import ASGI3Application
+from uvicorn._types import HTTPScope
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from api.cycle import Cycle
 from api.errors import answer_of
+from api.head import (
+    MAX_HEAD_BYTES,
+    ONE_HOST,
+    TOO_LONG,
+    Refused,
+    reason_of,
+    target_of,
+    without_upgrade,
+)
 from shared.corked import Corked
 from shared.errors import InvalidRequest
 from shared.ids import new_id
@@ -33,7 +42,6 @@ Longer than the 60 s of common load balancers: whoever waits shorter closes unde
 is on its way, which reads as a failure of ours.
 """
 
-MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 100
 MAX_PIPELINED = 8
 """Requests that may wait on a connection behind the one that is being answered."""
@@ -44,12 +52,7 @@ MAX_DISCARDED_BYTES = 32 * 1024 * 1024
 LINGER_S = 2.0
 """How long a refusal may take to reach its caller; closing at once could overtake it."""
 
-_LOOKED_AT = frozenset({b"host", b"transfer-encoding", b"expect"})
-_OF_AN_UPGRADE = frozenset({b"connection", b"upgrade", b"http2-settings"})
-
-
-class Refused(Exception):
-    """The bytes cannot be taken as a request; the text is for the caller."""
+_LOOKED_AT = frozenset({b"transfer-encoding", b"expect"})
 
 
 class Protocol(HttpToolsProtocol):
@@ -61,6 +64,8 @@ class Protocol(HttpToolsProtocol):
 
     head_s: ClassVar[float] = 10.0
     body_s: ClassVar[float] = 30.0
+
+    cycle: Cycle  # type: ignore[assignment]  # of the newest request, and None before the first
 
     def __init__(
         self,
@@ -77,9 +82,9 @@ class Protocol(HttpToolsProtocol):
         self._last = False  # no further request is read
         self._head_bytes = 0
         self._chunk_bytes = 0
-        self._hosts = 0
         self._discarded_bytes = 0
         self._running: Cycle | None = None
+        self._behind: deque[Cycle] = deque()  # pipelined requests, the next one first
 
     # What the transport tells
 
@@ -94,9 +99,17 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        super().connection_lost(exc)
-        if self._running is not None:  # not always the newest, which is all that uvicorn tells
-            self._running.lost()
+        self.connections.discard(self)
+        for cycle in (
+            cast("Cycle | None", self.cycle),
+            self._running,
+        ):  # the newest may not be the one that runs
+            if cycle is not None:
+                cycle.lost()
+        self.flow.resume_writing()
+        if exc is None:
+            self.transport.close()
+        self.parser = None  # type: ignore[assignment]  # it knows us, too
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -108,21 +121,23 @@ class Protocol(HttpToolsProtocol):
                 data = self._without_upgrade() + data[upgrade.args[0] :]
                 continue
             except httptools.HttpParserError as error:
-                self._refuse(_reason(error))
+                self._refuse(reason_of(error))
                 return
             if self._in_head:
                 self._head_bytes += self._chunk_bytes
                 if self._head_bytes > MAX_HEAD_BYTES:
-                    self._refuse(_TOO_LONG)
+                    self._refuse(TOO_LONG)
             return
 
     # What the parser finds
 
     @override
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._in_head = self._in_message = True
-        self._head_bytes = self._hosts = self._discarded_bytes = 0
+        self._head_bytes = self._discarded_bytes = 0
         self._due_in(self.head_s)
 
     @override
@@ -136,8 +151,6 @@ class Protocol(HttpToolsProtocol):
 
     def _look_at(self, name: bytes, value: bytes) -> None:
         match name:
-            case b"host":
-                self._hosts += 1
             case b"transfer-encoding" if value.strip().lower() != b"chunked":
                 raise Refused("`Transfer-Encoding` must be `chunked` or left out.")
             case b"transfer-encoding" if self.parser.get_http_version() != "1.1":
@@ -149,56 +162,72 @@ class Protocol(HttpToolsProtocol):
 
     @override
     def on_headers_complete(self) -> None:
-        self._check_head()
-        if self.parser.should_upgrade():
+        parser = self.parser
+        version, method = parser.get_http_version(), parser.get_method()
+        headers = dict(self.headers)
+        self._check_head(version, method, headers)
+        if parser.should_upgrade():
             return  # the parser stops after this head; it is read again without the wish
-        self._begin()
-        self._in_head = False
-        self._overdue_at += self.body_s
-        if len(self.pipeline) > MAX_PIPELINED:
-            raise Refused("Too many requests at once on one connection.")
-
-    def _begin(self) -> None:
-        """Start on the request, or have it wait for the one before it; as uvicorn does it."""
-        parser, scope = self.parser, self.scope
-        version = parser.get_http_version()
-        if version != "1.1":
-            scope["http_version"] = version
-        url = httptools.parse_url(self.url)
-        path = url.path.decode("ascii")
-        scope["method"] = parser.get_method().decode("ascii")
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["raw_path"] = url.path
-        scope["query_string"] = url.query or b""
-        before = cast("RequestResponseCycle | None", self.cycle)
-        keep_alive = version != "1.0" and parser.should_keep_alive()
-        self.cycle = Cycle(self, keep_alive=keep_alive, wait_for_body=self._wait)
+        before = cast("Cycle | None", self.cycle)
+        cycle = self.cycle = Cycle(
+            self,
+            self._scope_of(version, method),
+            headers,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            wait_for_body=self._wait,
+        )
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+            self._start(cycle)
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+            self._behind.append(cycle)
+        self._in_head = False
+        self._overdue_at += self.body_s
+        if len(self._behind) > MAX_PIPELINED:
+            raise Refused("Too many requests at once on one connection.")
 
-    @override
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cast("Cycle", cycle)
-        super()._start_asgi_task(cycle, app)
+    def _scope_of(self, version: str, method: bytes) -> HTTPScope:
+        path, raw_path, query = target_of(self.url)
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+            "method": method.decode("ascii"),
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": query,
+        }
 
-    def _check_head(self) -> None:
-        version = self.parser.get_http_version()
+    def _start(self, cycle: Cycle) -> None:
+        self._running = cycle
+        task = self.loop.create_task(cycle.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def _check_head(self, version: str, method: bytes, named: dict[bytes, bytes]) -> None:
+        headers = self.headers
         if version not in {"1.1", "1.0"}:
             raise Refused(f"HTTP/{version} is not served; use HTTP/1.1.")
-        if self._hosts > 1 or (self._hosts == 0 and version == "1.1"):
-            raise Refused("A request needs exactly one `Host` header.")
-        if len(self.headers) > MAX_HEADERS:
+        if b"host" not in named:
+            if version == "1.1":
+                raise Refused(ONE_HOST)
+        elif len(named) < len(headers) and sum(name == b"host" for name, _ in headers) > 1:
+            raise Refused(ONE_HOST)
+        if len(headers) > MAX_HEADERS:
             raise Refused(f"More than {MAX_HEADERS} headers.")
-        if self.parser.get_method() == b"CONNECT":
+        if method == b"CONNECT":
             raise Refused("This is no proxy.")
         # The chunk may hold a body too: only one that is too long as a whole is counted out.
         if self._head_bytes + self._chunk_bytes > MAX_HEAD_BYTES:
-            headers_bytes = sum(len(name) + len(value) + 4 for name, value in self.headers)
+            headers_bytes = sum(len(name) + len(value) + 4 for name, value in headers)
             if len(self.url) + headers_bytes > MAX_HEAD_BYTES:
-                raise Refused(_TOO_LONG)
+                raise Refused(TOO_LONG)
 
     @override
     def on_body(self, body: bytes) -> None:
@@ -208,23 +237,21 @@ class Protocol(HttpToolsProtocol):
             self._discarded_bytes += len(body)
             if self._discarded_bytes > MAX_DISCARDED_BYTES:
                 self.transport.close()
-            return
-        cycle.body += body
-        if len(cycle.body) > HIGH_WATER_LIMIT:
+        elif cycle.take(body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
-        cycle.message_event.set()
 
     @override
     def on_message_complete(self) -> None:
         if self._in_head:
             return  # a wish for an upgrade, which is not answered
         self._in_message = False
-        if self.cycle.response_complete:
+        cycle = self.cycle
+        if cycle.response_complete:
             self._due_in(self.config.timeout_keep_alive)
         else:
             self._overdue_at = math.inf
-            self.cycle.more_body = False
-            self.cycle.message_event.set()
+            cycle.more_body = False
+            cycle.tell()
 
     # What uvicorn tells of its answers
 
@@ -234,9 +261,9 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         unasked = self.expect_100_continue and self.cycle.more_body
-        if self.pipeline and not self._last:
+        if self._behind and not self._last:
             self.flow.resume_reading()
-            self._start_asgi_task(*self.pipeline.pop())
+            self._start(self._behind.popleft())
         elif self._last or unasked:  # whether a body follows that we did not ask for is open
             self.transport.close()
         else:
@@ -251,7 +278,7 @@ class Protocol(HttpToolsProtocol):
     @property
     def unused(self) -> bool:
         """Whether no request has come yet, or not its whole head."""
-        return cast("RequestResponseCycle | None", self.cycle) is None
+        return cast("Cycle | None", self.cycle) is None
 
     @property
     def idle(self) -> bool:
@@ -283,16 +310,16 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, reason: str) -> None:
         """Answer that it is no request, once what came before it is answered, and close."""
         self._last = True
-        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
+        cycle = cast("Cycle | None", self.cycle)  # None before the first request
         if cycle is not None and cycle.response_complete:
             cycle = None
-        if self.pipeline or (cycle is not None and (self._in_head or not cycle.more_body)):
-            self.pipeline.clear()
+        if self._behind or (cycle is not None and (self._in_head or not cycle.more_body)):
+            self._behind.clear()
             self._overdue_at = math.inf
             return
         log.info("http.refused", reason=reason)
         if cycle is not None:  # its own body is broken
-            cast("Cycle", cycle).lost()
+            cycle.lost()
             if cycle.response_started:
                 self.transport.close()
         if not self.transport.is_closing():
@@ -321,29 +348,7 @@ class Protocol(HttpToolsProtocol):
         A server may ignore the wish (RFC 9110, 7.8). Java's client wants h2c with its first request
         and sends a body with it, which the parser would not read.
         """
-        tokens = [
-            token.strip()
-            for name, value in self.headers
-            if name == b"connection"
-            for token in value.split(b",")
-        ]
-        kept = [token for token in tokens if token.lower() not in _OF_AN_UPGRADE]
-        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/"]
-        lines[0] += self.parser.get_http_version().encode()
-        lines += [n + b": " + value for n, value in self.headers if n not in _OF_AN_UPGRADE]
-        if kept:
-            lines.append(b"connection: " + b", ".join(kept))
+        parser = self.parser
+        version, method = parser.get_http_version(), parser.get_method()
         self.parser = httptools.HttpRequestParser(self)
-        return b"\r\n".join(lines) + b"\r\n\r\n"
-
-
-_TOO_LONG = f"The head of the request is longer than {MAX_HEAD_BYTES // 1024} KiB."
-
-
-def _reason(error: httptools.HttpParserError) -> str:
-    cause = error.__context__
-    if isinstance(cause, Refused):
-        return str(cause)
-    if isinstance(error, httptools.HttpParserInvalidURLError) or cause is not None:
-        return "The request's target is not a path."
-    return f"This is not HTTP/1.1 (RFC 9112): {error}."
+        return without_upgrade(method, self.url, version, self.headers)

@@ -132,7 +132,7 @@ async def get_own_job(
 ) -> Response[bytes]:
     """Return the job, after at most `wait` seconds or as soon as it is final."""
     if wait:
-        async with while_connected(request.receive):
+        with while_connected(request.receive):
             await edge.async_calls.settled(principal.tenant_id, job_id, wait)
     async with in_time(edge.clock):
         row = await edge.async_calls.row(principal.tenant_id, job_id)
