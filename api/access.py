@@ -51,6 +51,7 @@ class AccessLog:
     ) -> None:
         self._clock = clock
         self._write = write
+        self._writes_all = write and sample_rate >= 1.0
         self._sample_rate = sample_rate
         self._lines = lines
         self._waiting: list[Served] = []
@@ -65,14 +66,14 @@ class AccessLog:
             served.elapsed_ms / 1000,
             None if overhead_ms is None else overhead_ms / 1000,
         )
-        if self._write and (
-            served.status >= ERRORS_FROM
-            or served.code is not None
-            or sampled(served.request_id, self._sample_rate)
-        ):
+        if self._writes_all or self._wants(served):
             self._waiting.append(served)
             if len(self._waiting) > MOST_WAITING:
                 self.flush()
+
+    def _wants(self, served: Served) -> bool:
+        failed = served.status >= ERRORS_FROM or served.code is not None
+        return self._write and (failed or sampled(served.request_id, self._sample_rate))
 
     async def run(self) -> None:
         """Write for ever; the owner calls `flush` a last time."""

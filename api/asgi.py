@@ -33,12 +33,20 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 NO_STORE = (b"cache-control", b"no-store")
 
 
+def whole_body(connection: Connection | None, limit_bytes: int) -> bytes | None:
+    """Return a body that has arrived already, else None: then `read_body` waits for it.
+
+    Raises:
+        RequestTooLarge: more than `limit_bytes`.
+    """
+    body = None if connection is None else connection.take_whole()
+    if body is not None and len(body) > limit_bytes:
+        raise _too_large(limit_bytes)
+    return body
+
+
 async def read_body(
-    receive: Receive,
-    headers: Mapping[bytes, bytes],
-    limit_bytes: int,
-    clock: Clock,
-    connection: Connection | None = None,
+    receive: Receive, headers: Mapping[bytes, bytes], limit_bytes: int, clock: Clock
 ) -> bytes:
     """Return the whole body.
 
@@ -50,12 +58,7 @@ async def read_body(
     announced = headers.get(b"content-length", b"0")
     if announced.isdigit() and int(announced) > limit_bytes:
         raise _too_large(limit_bytes)
-    body = None if connection is None else connection.take_whole()
-    if body is None:
-        body = await _arriving(receive, limit_bytes, clock)
-    if len(body) > limit_bytes:
-        raise _too_large(limit_bytes)
-    return body
+    return await _arriving(receive, limit_bytes, clock)
 
 
 async def _arriving(receive: Receive, limit_bytes: int, clock: Clock) -> bytes:

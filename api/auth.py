@@ -109,6 +109,26 @@ class KeyTable:
         """
         if not key:
             raise InvalidApiKey("No API key was given; send it as 'Authorization: Bearer <key>'.")
+        known = self.known(key)
+        if known is not None:
+            return known
+        hashed = self._hash_of(key)
+        if hashed == self._master_hash:
+            raise PermissionDenied(
+                "The master key is for /admin only; create a tenant's key with "
+                "'sluiceway keys create' and use that."
+            )
+        return await self._looked_up(hashed)
+
+    def known(self, key: str | None) -> Principal | None:
+        """Return who holds a key in use, at once; None where `principal` has to find out.
+
+        Raises:
+            InvalidApiKey: it has expired.
+            StoreUnavailable: the table is too old, and the policy is `deny`.
+        """
+        if not key:
+            return None
         if self._denies and self._clock.monotonic() - self._refreshed_s > STALE_S:
             raise StoreUnavailable(
                 "Whether keys are still good cannot be told without the database, and "
@@ -122,12 +142,7 @@ class KeyTable:
             if expires_at is None or expires_at > self._clock.now():
                 return principal
             raise InvalidApiKey("This API key has expired.")
-        if hashed == self._master_hash:
-            raise PermissionDenied(
-                "The master key is for /admin only; create a tenant's key with "
-                "'sluiceway keys create' and use that."
-            )
-        return await self._looked_up(hashed)
+        return None
 
     def _hash_of(self, key: str) -> str:
         """Return the keyed hash; that of a key in use is remembered, for it costs 5 µs a call."""

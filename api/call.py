@@ -152,4 +152,5 @@ def forwarded(headers: Mapping[bytes, bytes], dialect: str) -> dict[str, str]:
 
 def text_header(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     """Return a header as text, None when absent or empty."""
-    return headers.get(name, b"").decode("utf-8", "replace").strip() or None
+    given = headers.get(name)
+    return None if given is None else given.decode("utf-8", "replace").strip() or None

@@ -28,7 +28,7 @@ from shared.providers.request import InferenceRequest
 from shared.store.idempotency import Earlier
 from shared.store.records import JobRow
 from shared.telemetry.bodies import StreamCopy
-from shared.telemetry.context import bound
+from shared.telemetry.context import REQUEST_ID
 from shared.telemetry.log import get_logger
 
 log = get_logger("api")
@@ -55,27 +55,29 @@ def inference_app(endpoint: str, edge: Edge) -> Callable[[Scope, Receive, Send],
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         call = new_call(edge, endpoint, cast("HTTPScope", scope), receive)
         edge.running += 1
-        with bound(request_id=call.request_id):
-            try:
-                call.check_room()
-                principal, request = await call.read()
-                if call.fingerprint is None:
-                    await _serve(call, send, principal, request)
-                else:
-                    await _serve_once(call, send, principal, request, call.fingerprint)
-            except CallerGone:
-                call.served(499, "cancelled")
-            except GatewayError as error:
-                await _refuse(call, send, error)
-            except asyncio.CancelledError:
-                if not edge.closing.over:
-                    raise
-                await _cut(call, send)
-            except Exception:
-                log.exception("request.failed", endpoint=endpoint)
-                await _refuse(call, send, OwnFault("Something broke in the gateway; it is logged."))
-            finally:
-                edge.running -= 1
+        name = REQUEST_ID.set(call.request_id)
+        try:
+            later = call.preference.respond_async
+            edge.door.check(edge.running, call.headers, call.request_id, later=later)
+            principal, request = await call.read()
+            if call.fingerprint is None:
+                await _serve(call, send, principal, request)
+            else:
+                await _serve_once(call, send, principal, request, call.fingerprint)
+        except CallerGone:
+            call.served(499, "cancelled")
+        except GatewayError as error:
+            await _refuse(call, send, error)
+        except asyncio.CancelledError:
+            if not edge.closing.over:
+                raise
+            await _cut(call, send)
+        except Exception:
+            log.exception("request.failed", endpoint=endpoint)
+            await _refuse(call, send, OwnFault("Something broke in the gateway; it is logged."))
+        finally:
+            edge.running -= 1
+            REQUEST_ID.reset(name)
 
     return app
 
@@ -90,7 +92,7 @@ def _serve(
         return _serve_later(call, send, principal, request)
     if isinstance(call, ResponsesCall) and call.basis is not None:
         return _serve_background(call, send, principal, request, call.basis)
-    if request.stream:
+    if request.head.stream:
         return _serve_stream(call, send, principal, request)
     return _serve_whole(call, send, principal, request)
 

@@ -10,7 +10,7 @@ from litestar.types import HTTPScope, Receive
 from typing_extensions import override
 
 from api.access import Served
-from api.asgi import check_json, read_body
+from api.asgi import check_json, read_body, whole_body
 from api.auth import bearer, header_map
 from api.azure_path import with_model
 from api.call import (
@@ -69,18 +69,20 @@ class Call:
     def __init__(self, edge: Edge, endpoint: str, scope: HTTPScope, receive: Receive) -> None:
         self.edge = edge
         self.endpoint = endpoint
-        self.headers = header_map(scope["headers"])
-        asks = b"prefer" in self.headers
+        connection = self.connection = connection_of(scope)
+        headers = header_map(scope["headers"]) if connection is None else connection.headers
+        self.headers = headers
+        asks = b"prefer" in headers
         self.preference = preference(scope["headers"]) if asks else NO_PREFERENCE
         self.method = scope["method"]
         # Azure's SDK names the model in the path.
         self._deployment: str | None = scope.get("deployment")  # type: ignore[assignment]
         self.scope = scope
         self.receive = receive
-        self.connection = connection_of(scope)
         self.started_s = edge.clock.monotonic()
-        self.request_id = request_id_of(self.headers) or edge.ids("req")
-        self.books_id = books_id(self.headers, self.request_id, edge.ids)
+        own_id = request_id_of(headers)
+        self.request_id = own_id or edge.ids("req")
+        self.books_id = self.request_id if own_id is None else books_id(headers, own_id, edge.ids)
         self.principal: Principal | None = None
         self.model: str | None = None
         self.raw: bytes | None = None
@@ -90,30 +92,22 @@ class Call:
         self.fingerprint: str | None = None
         self.once: Once | None = None
 
-    def check_room(self) -> None:
-        """Return if the process takes a call of this priority now.
-
-        Raises:
-            Overloaded: it does not.
-        """
-        later = self.preference.respond_async
-        self.edge.door.check(self.edge.running, self.headers, self.request_id, later=later)
-
     async def read(self) -> tuple[Principal, InferenceRequest]:
         """Check method, key and type, then read and parse the body."""
         if self.method != "POST":
             raise MethodNotAllowed(f"{self.endpoint} takes POST.", allowed=["POST"])
-        principal = self.principal = await self.edge.keys.principal(bearer(self.headers))
+        edge, headers = self.edge, self.headers
+        key = bearer(headers)
+        principal = self.principal = edge.keys.known(key) or await edge.keys.principal(key)
         self.check_type()
-        edge = self.edge
-        raw = await read_body(
-            self.receive, self.headers, edge.max_body_bytes, edge.clock, self.connection
-        )
+        raw = whole_body(self.connection, edge.max_body_bytes)
+        if raw is None:
+            raw = await read_body(self.receive, headers, edge.max_body_bytes, edge.clock)
         if self._deployment is not None:
             raw = with_model(raw, self._deployment)
         self.raw = raw
-        if IDEMPOTENCY_KEY in self.headers:
-            self.fingerprint = fingerprint_of(raw, self.headers.get(b"content-type", b""))
+        if IDEMPOTENCY_KEY in headers:
+            self.fingerprint = fingerprint_of(raw, headers.get(b"content-type", b""))
         request = self.parsed(raw)
         self.model = request.head.model
         return principal, request
@@ -160,14 +154,15 @@ class Call:
 
     def context(self, request: InferenceRequest, *, own_deadline: bool) -> CallContext:
         """Return who asked, for the books."""
+        headers = self.headers
         control = PLAIN if self.edge.caches else None
-        if control is not None and b"cache-control" in self.headers:
-            control = read_control(self.headers[b"cache-control"])
+        if control is not None and b"cache-control" in headers:
+            control = read_control(headers[b"cache-control"])
         return CallContext(
             request_id=self.books_id,
-            tags=tags(self.headers),
-            user=user_of(request, self.headers),
-            session=text_header(self.headers, b"x-sluiceway-session"),
+            tags=tags(headers),
+            user=user_of(request, headers),
+            session=text_header(headers, b"x-sluiceway-session"),
             own_deadline=own_deadline,
             cache=control,
         )

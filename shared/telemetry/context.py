@@ -6,7 +6,9 @@ siblings do not.
 
 from contextvars import ContextVar, Token
 
-_request_id: ContextVar[str | None] = ContextVar("sluiceway_request_id", default=None)
+REQUEST_ID: ContextVar[str | None] = ContextVar("sluiceway_request_id", default=None)
+"""The request that the running code serves; the API names it without `bound`, for every call."""
+
 _job_id: ContextVar[str | None] = ContextVar("sluiceway_job_id", default=None)
 
 
@@ -23,7 +25,7 @@ class bound:  # noqa: N801 (reads as what it does; a class because a generator c
 
     def __enter__(self) -> None:
         self._marks = (
-            _request_id.set(self._request_id or _request_id.get()),
+            REQUEST_ID.set(self._request_id or REQUEST_ID.get()),
             _job_id.set(self._job_id or _job_id.get()),
         )
 
@@ -31,10 +33,10 @@ class bound:  # noqa: N801 (reads as what it does; a class because a generator c
         if self._marks is not None:
             request_mark, job_mark = self._marks
             _job_id.reset(job_mark)
-            _request_id.reset(request_mark)
+            REQUEST_ID.reset(request_mark)
 
 
 def current_ids() -> dict[str, str]:
     """Return `request_id` and `job_id` of the running code, those that are known."""
-    known = {"request_id": _request_id.get(), "job_id": _job_id.get()}
+    known = {"request_id": REQUEST_ID.get(), "job_id": _job_id.get()}
     return {name: value for name, value in known.items() if value is not None}
