@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import msgspec
 
 from shared.errors import InvalidRequest
+from shared.providers.history import History, Turn
 from shared.providers.request import InferenceRequest, RequestHead
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -17,7 +18,23 @@ class _Message(msgspec.Struct):
     role: Role
 
 
+class _Turn(Turn, gc=False):
+    role: Role
+
+
+class _PlainChat(RequestHead, frozen=True, kw_only=True, gc=False):
+    """A body whose messages are of the common form: one look takes all that is asked of them."""
+
+    messages: list[_Turn]
+
+
+class _AnyChat(RequestHead, frozen=True, kw_only=True, gc=False):
+    messages: msgspec.Raw = msgspec.Raw()
+
+
 _head = msgspec.json.Decoder(RequestHead)
+_plain_chat = msgspec.json.Decoder(_PlainChat)
+_any_chat = msgspec.json.Decoder(_AnyChat)
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _messages = msgspec.json.Decoder(list[_Message])
 _message = msgspec.json.Decoder(_Message)
@@ -83,9 +100,35 @@ def parse_request(endpoint: str, raw: bytes) -> InferenceRequest:
     path = ENDPOINTS[endpoint]
     if path.model is not None and b'"model"' not in raw:
         raw = _with_model(raw, path.model)
+    head, messages = _decoded(raw, chats=path.needs == "messages")
+    check_model(head.model)
+    if head.stream and not path.streams:
+        raise InvalidRequest(f"{endpoint} does not stream; leave `stream` out.", param="stream")
+    count, history = 1, None
+    if isinstance(messages, list):
+        count, history = _counted(len(messages)), History(messages, raw)
+    elif messages is not None:
+        count = _count_messages(messages)
+    elif _kind(getattr(head, path.needs)) not in b'"[':
+        raise InvalidRequest(f"`{path.needs}` is required: a text, or a list.", param=path.needs)
+    _check_tools(head.tools)
+    if endpoint == _SPEECH and head.stream_format == "sse":
+        head = msgspec.structs.replace(head, stream=True)
+    return InferenceRequest(
+        endpoint=endpoint,
+        dialect=path.dialect,
+        raw=raw,
+        head=head,
+        message_count=count,
+        history=history,
+    )
+
+
+def _decoded(raw: bytes, *, chats: bool) -> tuple[RequestHead, list[_Turn] | msgspec.Raw | None]:
+    """Return the head, and of a chat the messages: taken in, or raw where one is out of the way."""
     try:
         raw.decode()
-        head = _head.decode(raw)
+        return _read(raw) if chats else (_head.decode(raw), None)
     except UnicodeDecodeError as error:
         raise InvalidRequest(
             f"The body is not UTF-8 (byte {error.start}); send JSON in UTF-8."
@@ -96,20 +139,15 @@ def parse_request(endpoint: str, raw: bytes) -> InferenceRequest:
         raise InvalidRequest(f"The body is not JSON: {error}") from error
     except RecursionError as error:
         raise InvalidRequest("The body is nested too deeply.") from error
-    check_model(head.model)
-    count = 1
-    if head.stream and not path.streams:
-        raise InvalidRequest(f"{endpoint} does not stream; leave `stream` out.", param="stream")
-    if path.needs == "messages":
-        count = _count_messages(head.messages)
-    elif _kind(getattr(head, path.needs)) not in b'"[':
-        raise InvalidRequest(f"`{path.needs}` is required: a text, or a list.", param=path.needs)
-    _check_tools(head.tools)
-    if endpoint == _SPEECH and head.stream_format == "sse":
-        head = msgspec.structs.replace(head, stream=True)
-    return InferenceRequest(
-        endpoint=endpoint, dialect=path.dialect, raw=raw, head=head, message_count=count
-    )
+
+
+def _read(raw: bytes) -> tuple[RequestHead, list[_Turn] | msgspec.Raw]:
+    try:
+        plain = _plain_chat.decode(raw)
+    except (ValueError, RecursionError):  # what is wrong, if anything, is for a longer look
+        odd = _any_chat.decode(raw)
+        return odd, odd.messages
+    return plain, plain.messages
 
 
 def _with_model(raw: bytes, model: str) -> bytes:
@@ -159,6 +197,10 @@ def _count_messages(messages: msgspec.Raw) -> int:
         count = len(_messages.decode(messages))
     except msgspec.DecodeError as error:
         raise _bad_messages(messages) from error
+    return _counted(count)
+
+
+def _counted(count: int) -> int:
     if count == 0:
         raise InvalidRequest("`messages` must not be empty.", param="messages")
     return count

@@ -176,6 +176,7 @@ def asked(
         params=operators(provider, target),
         can=target.capabilities,
         known_as=target.base_model,
+        history=request.history,
     )
     if chats:
         refuse_dropped(applied(draft, vendor.steps).dropped, target)

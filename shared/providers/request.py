@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from shared.providers.history import History
+
 
 class StreamOptions(msgspec.Struct, frozen=True, gc=False):
     """OpenAI's `stream_options`."""
@@ -50,7 +52,6 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     response_format: dict[str, msgspec.Raw] | None = None
     metadata: dict[str, msgspec.Raw] | None = None
     logit_bias: dict[str, msgspec.Raw] | None = None
-    messages: msgspec.Raw = msgspec.Raw()
     input: msgspec.Raw = msgspec.Raw()
     prompt: msgspec.Raw = msgspec.Raw()
     documents: msgspec.Raw = msgspec.Raw()
@@ -63,7 +64,8 @@ class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `content_type` is that of `raw`, with a form's boundary. `files` are what the gateway has
     fetched for a provider that cannot, by their URLs. `headers` are the few of the caller's that a
     relay to the dialect's own vendor sends on, in lower case. `expanded`: the history that the
-    request refers to has been written out.
+    request refers to has been written out. `history` is what a look at the messages told, if they
+    were of the common form; it is that of its own `raw` alone.
     """
 
     endpoint: str
@@ -75,6 +77,7 @@ class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     files: Mapping[str, FetchedFile] = {}
     headers: Mapping[str, str] = {}
     expanded: bool = False
+    history: History | None = None
 
     @property
     def stream(self) -> bool:

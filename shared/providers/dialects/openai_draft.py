@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from shared.providers.dialects.openai_history import History, MessageHead, history_of
+from shared.providers.history import History, MessageHead, history_of
 
 Json = dict[str, Any]
 
@@ -43,7 +43,8 @@ class Draft:
 
     `dropped` are the caller's fields that this vendor cannot be asked. `names` are the tools' names
     that had to be changed, as sent, by the caller's. `own` are the operator's fields: no step takes
-    them out. `can` are the target's declared capabilities by name.
+    them out. `can` are the target's declared capabilities by name. `history` is what is known of
+    the messages already.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Draft:
         raw: bytes | None = None,
         own: Mapping[str, object] | None = None,
         can: Mapping[str, bool] | None = None,
+        history: History | None = None,
     ) -> None:
         self.body = body
         self.model = model
@@ -62,8 +64,8 @@ class Draft:
         self.own = own or {}
         self._can = can or {}
         self._raw = raw
-        self._history_of: object = None
-        self._history: History | None = None
+        self._history = history
+        self._history_of = None if history is None else body.get("messages")
 
     @property
     def translated(self) -> bool:
@@ -185,11 +187,12 @@ def drafted(
     params: Mapping[str, object],
     can: Mapping[str, bool] | None = None,
     known_as: str | None = None,
+    history: History | None = None,
 ) -> Draft:
     """Return the caller's body with the upstream model's name, all else byte for byte.
 
     `params` are the operator's: they fill in what the caller left out. `known_as` is what the model
-    is, where its name does not tell.
+    is, where its name does not tell. `history` counts only where it is that of this very body.
     """
     fields: dict[str, object] = _decode_fields(raw)  # type: ignore[assignment]  # Raws are objects
     own: Mapping[str, object] = {}
@@ -197,7 +200,9 @@ def drafted(
         own = {name: value for name, value in params.items() if name not in fields}
         fields.update(own)
     fields["model"] = model
-    return Draft(fields, model=known_as or model, raw=raw, own=own, can=can)
+    if history is not None and history.raw is not raw:
+        history = None
+    return Draft(fields, model=known_as or model, raw=raw, own=own, can=can, history=history)
 
 
 def applied(draft: Draft, steps: tuple[Step, ...]) -> Draft:

@@ -7,7 +7,7 @@ import msgspec
 
 from shared.errors import UnsupportedParameter
 from shared.providers.dialects.openai_draft import Draft, Json, Step, calls_of
-from shared.providers.dialects.openai_history import Turn
+from shared.providers.history import Turn
 
 CACHE_MARK = "cache_control"
 _SYSTEM = ("system", "developer")

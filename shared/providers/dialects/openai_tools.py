@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from shared.providers.dialects.openai_draft import Draft, Json, Step, calls_of
-from shared.providers.dialects.openai_history import Call, Turn
+from shared.providers.history import Call, Turn
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """What every vendor takes as a tool's name; names from elsewhere are longer or dotted."""

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest, UnsupportedParameter
+from shared.gateway.parse import parse_request
 from shared.providers.dialects.openai_draft import Draft, applied, drafted
-from shared.providers.dialects.openai_history import history_of
+from shared.providers.history import history_of
 from shared.providers.registry import adapter_for
 
 KINDS = ("openai_compatible", "vllm", "groq", "openrouter", "openai", "xai", "deepseek", "mistral")
@@ -71,9 +72,10 @@ def test_bytes_and_plain_values_come_to_the_same(kind, messages):
     steps = adapter_for(kind).vendor.steps
     raw = json.dumps({"model": "m", "messages": messages}).encode()
 
-    assert outcome(Draft(json.loads(raw), model="m", raw=raw), steps) == outcome(
-        drafted(raw, model="m", params={}), steps
-    )
+    known = parse_request("/v1/chat/completions", raw).history
+    plain = outcome(Draft(json.loads(raw), model="m", raw=raw), steps)
+    assert plain == outcome(drafted(raw, model="m", params={}), steps)
+    assert plain == outcome(drafted(raw, model="m", params={}, history=known), steps)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,17 @@ def test_one_look_tells_what_is_there(messages, calls, parts):
 @pytest.mark.parametrize("odd", [b"5", b"[5]", b"[{}]", b'[{"role":"user","content":5}]', b"["])
 def test_odd_messages_are_for_each_step_to_look_at(odd):
     assert history_of(msgspec.Raw(odd)) is None
+
+
+def test_what_is_known_of_another_body_is_not_trusted():
+    asked = parse_request(
+        "/v1/chat/completions", b'{"model":"m","messages":[{"role":"developer","content":"x"}]}'
+    )
+    changed = asked.raw.replace(b"developer", b"user")
+
+    draft = drafted(changed, model="m", params={}, history=asked.history)
+
+    assert {"user"} == draft.history().roles
 
 
 def test_a_look_is_not_trusted_after_a_change():

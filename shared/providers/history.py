@@ -1,5 +1,6 @@
 """A request's messages as steps look at them: read once, without what is said in them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -42,15 +43,17 @@ _decode_turns = msgspec.json.Decoder(list[Turn]).decode
 
 
 class History:
-    """Who has spoken, and how.
+    """Who has spoken, and how; what was said is not kept.
 
-    `calls`: there are calls of tools, or results. `parts`: some content is a list of parts.
+    `calls`: there are calls of tools, or results. `parts`: some content is a list of parts. `raw`
+    is the body that this was read from, None where it was the messages alone.
     """
 
-    __slots__ = ("calls", "parts", "roles", "turns")
+    __slots__ = ("calls", "parts", "raw", "roles", "turns")
 
-    def __init__(self, turns: list[Turn]) -> None:
+    def __init__(self, turns: Sequence[Turn], raw: bytes | None = None) -> None:
         self.turns = turns
+        self.raw = raw
         self.roles: set[str] = set()
         self.calls = self.parts = False
         for turn in turns:
@@ -59,6 +62,7 @@ class History:
                 self.calls = True
             if type(turn.content) is list:
                 self.parts = True
+            turn.content = None
 
 
 def history_of(messages: msgspec.Raw) -> History | None:
