@@ -20,14 +20,11 @@ class CallerGone(GatewayError):
 class Connection(Protocol):
     """What our server says of a caller's connection; see `connection_of`.
 
-    `headers` are the request's by lower-case name, the last of a repeated one.
+    `headers` are the request's by lower-case name, the last of a repeated one. `loop` serves it.
     """
 
     headers: dict[bytes, bytes]
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that serves it."""
+    loop: asyncio.AbstractEventLoop
 
     def watch(self, gone: Callable[[], None]) -> None:
         """Have `gone` called when the connection is lost, at once if it is."""

@@ -77,6 +77,7 @@ class Cycle:
         "flow",
         "headers",
         "keep_alive",
+        "loop",
         "more_body",
         "response_complete",
         "response_started",
@@ -98,6 +99,7 @@ class Cycle:
         self.headers = headers
         self.transport = owner.transport
         self.flow = owner.flow
+        self.loop = owner.loop
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = owner.expect_100_continue
         self.body: bytes | bytearray = b""
@@ -179,11 +181,6 @@ class Cycle:
     def unwatch(self) -> None:
         """Forget what `watch` was given."""
         self._gone = None
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that serves the connection."""
-        return self._owner.loop
 
     # ASGI
 
@@ -268,7 +265,7 @@ class Cycle:
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self._head = self._head_of(status, headers)
-        self._flush = asyncio.get_running_loop().call_soon(self._write, b"")
+        self._flush = self.loop.call_soon(self._write, b"")
 
     def _head_of(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """Return the head as it is sent, with its consequences noted."""

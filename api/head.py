@@ -1,21 +1,46 @@
 """A request's head, pure: what of it is taken apart, and what is said of one that is none."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from urllib.parse import unquote
 
 import httptools
 
 MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 100
 
 _OF_AN_UPGRADE = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
-ONE_HOST = "A request needs exactly one `Host` header."
+_ONE_HOST = "A request needs exactly one `Host` header."
 TOO_LONG = f"The head of the request is longer than {MAX_HEAD_BYTES // 1024} KiB."
 
 
 class Refused(Exception):
     """The bytes cannot be taken as a request; the text is for the caller."""
+
+
+def check(
+    version: str,
+    method: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+    named: Mapping[bytes, bytes],
+) -> None:
+    """Return if the head is one of a request that is served here. `named`: the same by name.
+
+    Raises:
+        Refused: it is not.
+    """
+    if version not in {"1.1", "1.0"}:
+        raise Refused(f"HTTP/{version} is not served; use HTTP/1.1.")
+    if b"host" not in named:
+        if version == "1.1":
+            raise Refused(_ONE_HOST)
+    elif len(named) < len(headers) and sum(name == b"host" for name, _ in headers) > 1:
+        raise Refused(_ONE_HOST)
+    if len(headers) > MAX_HEADERS:
+        raise Refused(f"More than {MAX_HEADERS} headers.")
+    if method == b"CONNECT":
+        raise Refused("This is no proxy.")
 
 
 @lru_cache(maxsize=64)

@@ -21,9 +21,9 @@ from api.cycle import Cycle
 from api.errors import answer_of
 from api.head import (
     MAX_HEAD_BYTES,
-    ONE_HOST,
     TOO_LONG,
     Refused,
+    check,
     reason_of,
     target_of,
     without_upgrade,
@@ -42,7 +42,6 @@ Longer than the 60 s of common load balancers: whoever waits shorter closes unde
 is on its way, which reads as a failure of ours.
 """
 
-MAX_HEADERS = 100
 MAX_PIPELINED = 8
 """Requests that may wait on a connection behind the one that is being answered."""
 
@@ -165,7 +164,9 @@ class Protocol(HttpToolsProtocol):
         parser = self.parser
         version, method = parser.get_http_version(), parser.get_method()
         headers = dict(self.headers)
-        self._check_head(version, method, headers)
+        check(version, method, self.headers, headers)
+        if self._head_bytes + self._chunk_bytes > MAX_HEAD_BYTES:
+            self._check_length()
         if parser.should_upgrade():
             return  # the parser stops after this head; it is read again without the wish
         before = cast("Cycle | None", self.cycle)
@@ -194,7 +195,7 @@ class Protocol(HttpToolsProtocol):
             "http_version": version,
             "server": self.server,
             "client": self.client,
-            "scheme": self.scheme,
+            "scheme": self.scheme,  # type: ignore[typeddict-item]
             "root_path": self.root_path,
             "headers": self.headers,
             "state": self.app_state.copy(),
@@ -210,24 +211,11 @@ class Protocol(HttpToolsProtocol):
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
-    def _check_head(self, version: str, method: bytes, named: dict[bytes, bytes]) -> None:
-        headers = self.headers
-        if version not in {"1.1", "1.0"}:
-            raise Refused(f"HTTP/{version} is not served; use HTTP/1.1.")
-        if b"host" not in named:
-            if version == "1.1":
-                raise Refused(ONE_HOST)
-        elif len(named) < len(headers) and sum(name == b"host" for name, _ in headers) > 1:
-            raise Refused(ONE_HOST)
-        if len(headers) > MAX_HEADERS:
-            raise Refused(f"More than {MAX_HEADERS} headers.")
-        if method == b"CONNECT":
-            raise Refused("This is no proxy.")
+    def _check_length(self) -> None:
         # The chunk may hold a body too: only one that is too long as a whole is counted out.
-        if self._head_bytes + self._chunk_bytes > MAX_HEAD_BYTES:
-            headers_bytes = sum(len(name) + len(value) + 4 for name, value in headers)
-            if len(self.url) + headers_bytes > MAX_HEAD_BYTES:
-                raise Refused(TOO_LONG)
+        headers_bytes = sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if len(self.url) + headers_bytes > MAX_HEAD_BYTES:
+            raise Refused(TOO_LONG)
 
     @override
     def on_body(self, body: bytes) -> None:

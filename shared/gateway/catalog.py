@@ -105,7 +105,8 @@ class Catalog:
 
     def price(self, target: Target, terms: PriceTerms) -> CompiledPrice | None:
         """Return what the target costs, by its route's terms; None where nobody knows."""
-        return self._price(target.provider, target.known_as, terms)
+        known_as = target.base_model or target.model  # not the property: asked twice in every call
+        return self._price(target.provider, known_as, terms)
 
     def _compiled(self, provider: str, model: str, terms: PriceTerms) -> CompiledPrice | None:
         price = self._found(provider, model, terms.price)

@@ -183,7 +183,7 @@ def asked(
     elif request.endpoint == EMBEDDINGS_PATH:
         inputs = inputs_of(draft)
         refuse_dropped(applied(draft, vendor.vectors).dropped, target)
-    force = request.stream and way.stream_options and request.endpoint in GENERATING
+    force = bool(request.head.stream) and way.stream_options and request.endpoint in GENERATING
     return RelayExchange(
         request=HttpRequest(
             url=way.url, headers=headers, body=written(draft, force_stream_usage=force)
@@ -296,5 +296,5 @@ def _headers(
     own = way.auth
     if vendor.headers:
         own = {**own, **{name.lower(): value for name, value in vendor.headers.items()}}
-    accept = EVENTS if request.stream else "application/json"
+    accept = EVENTS if request.head.stream else "application/json"
     return call_headers(provider, target, own, accept=accept)

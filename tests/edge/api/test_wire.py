@@ -7,8 +7,8 @@ from shutil import copyfile
 
 import pytest
 
+from api.head import MAX_HEADERS
 from api.main import open_edge
-from api.protocol import MAX_HEADERS
 from shared.runtime import open_runtime
 from shared.settings import load_settings
 from tests.edge.api.conftest import CONFIG, KEY, MASTER_KEY
