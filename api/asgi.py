@@ -12,6 +12,7 @@ from api.connection import CallerGone, Connection
 from api.cycle import Cycle
 from shared.clock import Clock
 from shared.errors import InvalidRequest, RequestTooLarge
+from shared.providers.exchange import Taker
 
 BODY_S = 30.0
 """A body must have arrived whole after this; a slower sender holds memory for nothing."""
@@ -101,7 +102,8 @@ class Sender:
         self._send = send
         self._begun = 0
         self._taken = 0
-        self._last: Message | None = None
+        self._last: object = b""
+        self._cycle: Cycle | None = None
         self._aside: asyncio.Event | None = None
 
     async def __call__(self, message: Message) -> None:
@@ -109,13 +111,34 @@ class Sender:
         self._begun += 1
         if self._aside is not None:
             await self._aside.wait()
-        self._last = message
+        self._last = message.get("body", b"")
         await self._send(message)
         self._taken = self._begun
 
+    def taker(self) -> Taker | None:
+        """Return what sends pieces of a body at once, once its head is sent.
+
+        None where something stands between, or the body is not sent in chunks.
+        """
+        cycle = getattr(self._send, "__self__", None)
+        if not isinstance(cycle, Cycle) or not cycle.chunked_encoding:
+            return None
+        self._cycle = cycle
+        return self._take
+
+    def _take(self, piece: bytes) -> bool:
+        """Send, if that needs no waiting."""
+        busy = self._taken != self._begun or self._aside is not None
+        if busy or self._cycle is None or not self._cycle.take(piece):
+            return False
+        self._begun += 1
+        self._taken = self._begun
+        self._last = piece
+        return True
+
     async def between(self, *messages: Message) -> None:
         """Send beside what the answer sends, unless that is in the middle of an event."""
-        body = b"" if self._last is None else self._last.get("body", b"")
+        body = self._last
         if isinstance(body, bytes) and body and not body.endswith((b"\n\n", b"\n\r\n")):
             return
         self._aside = asyncio.Event()

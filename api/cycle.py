@@ -247,6 +247,14 @@ class Cycle:
         else:
             raise RuntimeError(f"The ASGI message {message['type']!r} does not belong here.")
 
+    def take(self, piece: bytes) -> bool:
+        """Send a piece of a body that goes out in chunks; False where that cannot be at once."""
+        if self.flow.write_paused or self.disconnected or self._flush is not None:
+            return False
+        if not self.transport.is_closing():
+            self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        return True
+
     def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
         """Send a whole answer; its headers tell the length.
 

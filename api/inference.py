@@ -17,7 +17,7 @@ from api.idempotency import HEADER as IDEMPOTENCY_KEY
 from api.idempotency import REPLAYED, headers_again
 from api.inference_call import CALLS, Call, FormCall, Headers, ResponsesCall
 from shared.errors import ChainFailed, GatewayError, OwnFault
-from shared.gateway.answer import Answer, CacheTold, ServedStream
+from shared.gateway.answer import Answer, CacheTold, ServedStream, noting
 from shared.gateway.failure import kept
 from shared.gateway.parse import ENDPOINTS
 from shared.identity import Principal
@@ -230,7 +230,7 @@ async def _serve_stream(
 
 
 async def _send_pieces(
-    call: Call, send: Send, stream: ServedStream, copy: StreamCopy | None
+    call: Call, send: Sender, stream: ServedStream, copy: StreamCopy | None
 ) -> str | None:
     """Send pieces as they come and return the code of a break, if one ended the stream.
 
@@ -241,7 +241,10 @@ async def _send_pieces(
         call.sent = True
         await send({"type": "http.response.start", "status": 200, "headers": headers})
     try:
-        async for piece in call.pieces(stream):
+        pieces, taker = call.pieces(stream), send.taker()
+        if pieces is stream and taker is not None:
+            stream.pass_to(taker if copy is None else noting(taker, copy.add))
+        async for piece in pieces:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             if copy is not None:
                 copy.add(piece)

@@ -15,8 +15,10 @@ from shared.providers.exchange import (
     Exchange,
     HttpResponse,
     OpenResponse,
+    PushedChunks,
     Scan,
     StreamScanner,
+    Taker,
     Transport,
 )
 
@@ -57,6 +59,9 @@ class UpstreamStream:
         self._received_bytes = 0
         self._finish_s: float | None = None
         self._failure: UpstreamError | None = None
+        self._taker: Taker | None = None
+        self._ahead: Scan | Exception | None = None
+        self._ahead_bytes = 0
         self._silent = False
         self._closed = False
 
@@ -105,6 +110,66 @@ class UpstreamStream:
                 self._held = b"".join(held)
                 return
 
+    def pass_to(self, taker: Taker) -> None:
+        """Give `taker` what flows as it arrives, without waking whoever waits for the next piece.
+
+        What it does not take, and all that ends a stream or may end it, is a piece as always.
+        """
+        if isinstance(self._chunks, PushedChunks) and not self.scanner.finished:
+            self._taker = taker
+            self._chunks.pass_to(self._take)
+
+    def _take(self, chunk: bytes) -> bool:
+        """Pass a chunk on at once, while somebody waits in `piece`, if that is all there is to do.
+
+        Else it is read ahead, and `piece` goes on from there.
+        """
+        try:
+            scan = self._fed(chunk)
+            if self._passed(scan):
+                if scan.content_events:
+                    self._content_s = self._clock.monotonic()
+                return True
+            self._ahead = scan
+        except Exception as error:  # noqa: BLE001 (for `piece` to raise: here nobody would hear it)
+            self._ahead = error
+        self._ahead_bytes = len(chunk)
+        return False
+
+    def _passed(self, scan: Scan) -> bool:
+        if self._taker is None or scan.error is not None or scan.ended or self.scanner.finished:
+            return False
+        return not scan.out or self._taker(scan.out)
+
+    def _take_no_more(self) -> None:
+        if self._taker is not None and isinstance(self._chunks, PushedChunks):
+            self._taker = None
+            self._chunks.pass_to(None)
+
+    def _read_ahead(self, chunk: bytes) -> Scan:
+        """Return what was found in the chunk's beginning by `_take`, with what is in its rest."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None:
+            return self._fed(chunk)
+        if isinstance(ahead, Exception):
+            raise ahead
+        rest = chunk[self._ahead_bytes :]
+        if not rest or ahead.ended or ahead.error is not None:
+            return ahead
+        scan = self._fed(rest)
+        events = ahead.content_events + scan.content_events
+        return msgspec.structs.replace(scan, out=ahead.out + scan.out, content_events=events)
+
+    def _fed(self, chunk: bytes) -> Scan:
+        self._received_bytes += len(chunk)
+        scan = self.scanner.feed(chunk)
+        if scan.error is None and self._received_bytes > MAX_STREAM_BYTES:
+            error = UpstreamError(
+                FailureKind.MALFORMED, f"The stream passed {MAX_STREAM_BYTES} bytes."
+            )
+            return msgspec.structs.replace(scan, error=error)
+        return scan
+
     def _scanned(self, chunk: bytes | None) -> Scan:
         """Feed one chunk, or the end of the connection.
 
@@ -114,14 +179,8 @@ class UpstreamStream:
             scan = self.scanner.finish()
             self.whole = True
         else:
-            self._received_bytes += len(chunk)
-            scan = self.scanner.feed(chunk)
+            scan = self._read_ahead(chunk)
             self.whole = scan.ended
-        if scan.error is None and self._received_bytes > MAX_STREAM_BYTES:
-            error = UpstreamError(
-                FailureKind.MALFORMED, f"The stream passed {MAX_STREAM_BYTES} bytes."
-            )
-            scan = msgspec.structs.replace(scan, error=error)
         if scan.error is not None:
             self.whole = False
         return scan
@@ -168,6 +227,7 @@ class UpstreamStream:
 
     def _expect_the_end(self) -> None:
         """Shorten the patience: only an end mark is missing, and counts that nobody may send."""
+        self._take_no_more()
         self._finish_s = self._clock.monotonic()
         self._patience.end()
         self._patience = self._clock.patience(self._patient_until_s)
@@ -194,6 +254,7 @@ class UpstreamStream:
         if self._closed:
             return
         self._closed = True
+        self._take_no_more()
         self._patience.end()
         try:
             if self.whole and not self._silent and self._chunks is not None:

@@ -1,5 +1,6 @@
 """What goes into the gateway beside the request, and what comes out."""
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import msgspec
@@ -9,6 +10,7 @@ from shared.cache.entry import Entry
 from shared.chat.usage import Usage
 from shared.errors import FailedAttempt
 from shared.limits.limiter import Standing
+from shared.providers.exchange import Taker
 from shared.routing.position import Position
 
 
@@ -93,6 +95,18 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     given_nanousd: int | None = None
 
 
+def noting(taker: Taker, note: Callable[[bytes], None]) -> Taker:
+    """Return the taker that has all noted which it has taken."""
+
+    def noted(piece: bytes) -> bool:
+        if not taker(piece):
+            return False
+        note(piece)
+        return True
+
+    return noted
+
+
 class ServedStream(Protocol):
     """An answer on its way, in the served dialect: pieces of bytes, the first with content.
 
@@ -132,6 +146,12 @@ class ServedStream(Protocol):
     def __aiter__(self) -> "ServedStream": ...
 
     async def __anext__(self) -> bytes: ...
+
+    def pass_to(self, taker: Taker) -> None:
+        """Give `taker` pieces as they arrive, without waking whoever waits for the next.
+
+        The one who waits gets what it does not take, the end and every failure; it may get all.
+        """
 
     async def aclose(self) -> None:
         """Free the upstream at once and settle; safe to call twice."""

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from shared.cache.entry import Entry
 from shared.errors import FailedAttempt
-from shared.gateway.answer import CacheTold, CostDoubt, ServedStream
+from shared.gateway.answer import CacheTold, CostDoubt, ServedStream, noting
 from shared.gateway.leading import Led, NotedBooks
 from shared.gateway.replay import Recording, told_again
 from shared.limits.limiter import Standing
+from shared.providers.exchange import Taker
 from shared.providers.request import InferenceRequest
 
 
@@ -76,6 +77,10 @@ class RecordedStream:
     def __aiter__(self) -> "RecordedStream":
         return self
 
+    def pass_to(self, taker: Taker) -> None:
+        """Give `taker` pieces as they arrive, and keep them as any others."""
+        self._stream.pass_to(noting(taker, self._recording.add))
+
     async def __anext__(self) -> bytes:
         try:
             piece = await self._stream.__anext__()
@@ -131,6 +136,9 @@ class ReplayedStream:
 
     def __aiter__(self) -> "ReplayedStream":
         return self
+
+    def pass_to(self, taker: Taker) -> None:
+        """Do nothing: all of it is here, and nobody waits."""
 
     async def __anext__(self) -> bytes:
         for piece in self._pieces:

@@ -5,13 +5,14 @@ import msgspec
 from shared.attempts.recovery import Differs
 from shared.attempts.stream import UpstreamStream
 from shared.errors import FailedAttempt, GatewayError, StreamInterrupted, UpstreamError
-from shared.gateway.answer import CacheTold, CostDoubt
+from shared.gateway.answer import CacheTold, CostDoubt, noting
 from shared.gateway.attempt import Attempt
 from shared.gateway.recovery import Continued, Recovery
 from shared.gateway.runner import Runner
 from shared.ledger.books import Outcome
 from shared.ledger.cost import usd_text
 from shared.limits.limiter import Standing
+from shared.providers.exchange import Taker
 from shared.telemetry.tally import observe_recovery
 
 
@@ -74,6 +75,12 @@ class AnswerStream:
 
     def __aiter__(self) -> "AnswerStream":
         return self
+
+    def pass_to(self, taker: Taker) -> None:
+        """Give `taker` pieces as they arrive, while nobody else has had to go on."""
+        if self._recovery is not None:
+            taker = noting(taker, self._recovery.told.add)
+        self._upstream.pass_to(taker)
 
     async def __anext__(self) -> bytes:
         while not self._settled:

@@ -4,7 +4,8 @@ Relay and translate differ only in who builds the Exchange. Everything here is v
 protocols; the sockets are in `transport.py`.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -32,6 +33,22 @@ class HttpResponse(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+Taker = Callable[[bytes], bool]
+"""Takes bytes at once, or returns False: then they have to go the long way."""
+
+
+class PushedChunks(AsyncIterator[bytes]):
+    """The bytes of an answer, of which not all have to wait for the reader's task to be woken."""
+
+    @abstractmethod
+    def pass_to(self, taker: Taker | None) -> None:
+        """Offer `taker` from now on what arrives while the reader waits, and nothing else.
+
+        What it takes the reader does not see. What it does not take comes to the reader, first of
+        all and maybe with more behind it, and `taker` is not asked again before that.
+        """
 
 
 class OpenResponse(Protocol):

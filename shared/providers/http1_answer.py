@@ -11,6 +11,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from shared.errors import StoreUnavailable, UpstreamError
+from shared.providers.exchange import PushedChunks, Taker
 from shared.providers.http1_failures import broke_off, too_large
 
 
@@ -77,6 +78,7 @@ class Answer:
         "opened",
         "paused",
         "status",
+        "taker",
         "unheard",
     )
 
@@ -93,6 +95,7 @@ class Answer:
         self._pieces: list[bytes] = []
         self._source: Source | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self.taker: Taker | None = None
 
     # The reader's side.
 
@@ -168,12 +171,22 @@ class Answer:
         self._wake()
 
     def add(self, piece: bytes) -> None:
-        """Take some bytes of the body."""
+        """Take some bytes of the body; nobody hears of them before `arrived`, `end` or `fail`."""
         self._pieces.append(piece)
         self.buffered_bytes += len(piece)
+
+    def arrived(self) -> None:
+        """Wake a reader who waits for what was added, unless somebody takes it at once."""
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is None or waiter.done():
+            return
+        if self.taker is not None:
+            pieces = self._pieces
+            if self.taker(pieces[0] if len(pieces) == 1 else b"".join(pieces)):
+                pieces.clear()
+                self.buffered_bytes = 0
+                return
+        waiter.set_result(None)
 
     def end(self) -> None:
         """Take the body's orderly end."""
@@ -196,13 +209,17 @@ class Answer:
             waiter.set_result(None)
 
 
-class _Chunks(AsyncIterator[bytes]):
+class _Chunks(PushedChunks):
     """No generator: one that is given up in the middle would wait for the loop to close it."""
 
     __slots__ = ("_answer",)
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
+
+    @override
+    def pass_to(self, taker: Taker | None) -> None:
+        self._answer.taker = taker
 
     @override
     async def __anext__(self) -> bytes:
