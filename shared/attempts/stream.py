@@ -59,7 +59,7 @@ class UpstreamStream:
         self._received_bytes = 0
         self._finish_s: float | None = None
         self._failure: UpstreamError | None = None
-        self._taker: Taker | None = None
+        self._taker: Taker = _nobody
         self._ahead: Scan | Exception | None = None
         self._ahead_bytes = 0
         self._silent = False
@@ -126,7 +126,11 @@ class UpstreamStream:
         """
         try:
             scan = self._fed(chunk)
-            if self._passed(scan):
+            if (
+                scan.error is None
+                and not (scan.ended or self.scanner.finished)
+                and (not scan.out or self._taker(scan.out))
+            ):
                 if scan.content_events:
                     self._content_s = self._clock.monotonic()
                 return True
@@ -136,14 +140,9 @@ class UpstreamStream:
         self._ahead_bytes = len(chunk)
         return False
 
-    def _passed(self, scan: Scan) -> bool:
-        if self._taker is None or scan.error is not None or scan.ended or self.scanner.finished:
-            return False
-        return not scan.out or self._taker(scan.out)
-
     def _take_no_more(self) -> None:
-        if self._taker is not None and isinstance(self._chunks, PushedChunks):
-            self._taker = None
+        self._taker = _nobody
+        if isinstance(self._chunks, PushedChunks):
             self._chunks.pass_to(None)
 
     def _read_ahead(self, chunk: bytes) -> Scan:
@@ -267,3 +266,7 @@ class UpstreamStream:
             async with self._clock.timeout(DRAIN_S):
                 while await anext(chunks, None) is not None:
                     pass
+
+
+def _nobody(_piece: bytes) -> bool:
+    return False

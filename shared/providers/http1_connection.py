@@ -216,9 +216,7 @@ class PlainConnection(Connection, asyncio.Protocol):
 
     __slots__ = ()
 
-    @override
-    def data_received(self, data: bytes) -> None:
-        self.feed(data)
+    data_received = Connection.feed
 
 
 class TlsConnection(Connection, asyncio.BufferedProtocol):

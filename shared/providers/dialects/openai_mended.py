@@ -7,15 +7,16 @@ from typing_extensions import override
 
 from shared.providers.dialects.openai_mend import Json, Mender
 from shared.providers.dialects.openai_stream import UNREADABLE, OpenAIScanner, without_null_usage
+from shared.providers.exchange import Scan
 
 _decode = msgspec.json.Decoder(dict[str, object]).decode
 
 _PLAIN = re.compile(
-    rb'"choices":\s*\[\{"index":\s*0,\s*"delta":\s*\{"content":\s*'
+    rb'"choices": *\[\{"index": *0, *"delta": *\{"content": *'
     rb'"(?!")([^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*)"\},'
-    rb'\s*(?:"logprobs":\s*null,\s*)?"finish_reason":\s*null\}\](?:,\s*"usage":\s*null)?\}'
+    rb' *(?:"logprobs": *null, *)?"finish_reason": *null\}\](, *"usage": *null)?\}\n\n'
 )
-"""What follows the head of a chunk that holds words of the one choice, and nothing else."""
+"""What follows the head of an event that holds words of the one choice, and nothing else."""
 
 
 class MendingScanner(OpenAIScanner):
@@ -31,16 +32,29 @@ class MendingScanner(OpenAIScanner):
     ) -> None:
         super().__init__(include_usage=include_usage, usage_forced=usage_forced, secret=secret)
         self._mender = mender
-        # The head of a plain chunk that needed nothing: the next with the same head needs nothing
+        # The head of a plain event that needed nothing: the next with the same head needs nothing
         # either, and to read it whole would cost more than to relay it.
         self._sound_head = b""
         self._only_words = False
 
     @override
+    def feed(self, chunk: bytes) -> Scan:
+        """Take the next bytes; an event of words that comes by itself is neither cut nor read."""
+        head = self._sound_head
+        if head and self._between and self._error is None and chunk.startswith(head):
+            plain = _PLAIN.fullmatch(chunk, len(head))
+            if plain is not None and self._only_words and _is_written_out(plain[1]):
+                self.content_bytes += len(plain[1])
+                if self._usage_forced and plain[2] is not None:
+                    chunk = without_null_usage(chunk)
+                return Scan(out=chunk, content_events=1, finished=self.finished)
+        return super().feed(chunk)
+
+    @override
     def _take(self, payload: bytes, event: bytes) -> bytes:
         """Learn from one event, as it should have come, and return what of it goes on."""
         head = self._sound_head
-        if head and payload.startswith(head) and (plain := _PLAIN.fullmatch(payload, len(head))):
+        if head and event.startswith(head) and (plain := _PLAIN.fullmatch(event, len(head))):
             if self._only_words and _is_written_out(plain[1]):
                 return self._passed_on(plain[1], event)
             return super()._take(payload, event)
@@ -57,9 +71,9 @@ class MendingScanner(OpenAIScanner):
             return b""
         if self._mender.changed:
             return self._written(mended)
-        start = payload.find(b'"choices"')
-        if start > 0 and _PLAIN.fullmatch(payload, start):
-            self._sound_head = payload[:start]
+        start = event.find(b'"choices"')
+        if start > 0 and _PLAIN.fullmatch(event, start):
+            self._sound_head = event[:start]
             # A count in the head is told of each chunk.
             self._only_words = b"usage" not in self._sound_head
         return super()._take(payload, event)

@@ -86,6 +86,7 @@ class OpenAIScanner:
         self._usage_forced = usage_forced
         self._secret = secret
         self._parser = SseParser()
+        self._between = False
         self._done: dict[int | str | None, bool] = {}
         self._finish_was_empty = False
         self._usage_chunk: bytes | None = None
@@ -101,13 +102,14 @@ class OpenAIScanner:
         if (
             chunk.startswith(b"data: ")
             and chunk.endswith(b"\n\n")
-            and self._parser.idle
+            and self._between
             and chunk.find(b"\n") == len(chunk) - 2
             and b"\r" not in chunk
         ):
             return self._scan(self._take(chunk[6:-2], chunk))
         try:
             events = self._parser.feed(chunk)
+            self._between = self._parser.idle
         except EventTooLarge as error:
             return self._fail(_malformed(f"The provider's stream is unreadable: {error}."))
         out = b"".join([self._event(event.name, event.data) for event in events])

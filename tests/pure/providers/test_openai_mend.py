@@ -297,6 +297,8 @@ ODD = [
     plain("wörds"),
     plain(""),
     {"usage": {"prompt_tokens": 5, "completion_tokens": 1}, **plain("and their count")},
+    json.dumps(plain("tabs")).encode().replace(b" ", b"\t"),
+    json.dumps(plain("none"), separators=(",", ":")).encode(),
     json.dumps(plain("?")).encode().replace(b"?", b"\xff"),
     json.dumps(plain("?")).encode().replace(b"?", b"\x01"),
     json.dumps(plain("?")).encode().replace(b"?", b"\\q"),
