@@ -14,7 +14,7 @@ _decode = msgspec.json.Decoder(dict[str, object]).decode
 _PLAIN = re.compile(
     rb'"choices": *\[\{"index": *0, *"delta": *\{"content": *'
     rb'"(?!")([^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*)"\},'
-    rb' *(?:"logprobs": *null, *)?"finish_reason": *null\}\](, *"usage": *null)?\}\n\n'
+    rb' *(?:"logprobs": *null, *)?"finish_reason": *null\}\](?:, *"usage": *null)?\}\n\n'
 )
 """What follows the head of an event that holds words of the one choice, and nothing else."""
 
@@ -36,17 +36,24 @@ class MendingScanner(OpenAIScanner):
         # either, and to read it whole would cost more than to relay it.
         self._sound_head = b""
         self._only_words = False
+        # What stood around the words of the last plain event, and what goes on of its end.
+        self._before = self._after = self._ending = b""
 
     @override
     def feed(self, chunk: bytes) -> Scan:
         """Take the next bytes; an event of words that comes by itself is neither cut nor read."""
-        head = self._sound_head
-        if head and self._between and self._error is None and chunk.startswith(head):
-            plain = _PLAIN.fullmatch(chunk, len(head))
-            if plain is not None and self._only_words and _is_written_out(plain[1]):
-                self.content_bytes += len(plain[1])
-                if self._usage_forced and plain[2] is not None:
-                    chunk = without_null_usage(chunk)
+        if (
+            self._only_words
+            and self._between
+            and self._error is None
+            and chunk.startswith(self._before)
+            and chunk.endswith(self._after)
+        ):
+            words = chunk[len(self._before) : -len(self._after)]
+            if words and _is_text(words):
+                self.content_bytes += len(words)
+                if self._ending is not self._after:
+                    chunk = self._before + words + self._ending
                 return Scan(out=chunk, content_events=1, finished=self.finished)
         return super().feed(chunk)
 
@@ -59,6 +66,7 @@ class MendingScanner(OpenAIScanner):
                 return self._passed_on(plain[1], event)
             return super()._take(payload, event)
         self._sound_head = b""
+        self._only_words = False
         if payload.startswith(b"[DONE]"):
             late = b"".join([self._written(chunk) for chunk in self._mender.ending()])
             return late + super()._take(payload, event)
@@ -72,10 +80,12 @@ class MendingScanner(OpenAIScanner):
         if self._mender.changed:
             return self._written(mended)
         start = event.find(b'"choices"')
-        if start > 0 and _PLAIN.fullmatch(event, start):
+        if start > 0 and (plain := _PLAIN.fullmatch(event, start)):
             self._sound_head = event[:start]
             # A count in the head is told of each chunk.
             self._only_words = b"usage" not in self._sound_head
+            self._before, self._after = event[: plain.start(1)], event[plain.end(1) :]
+            self._ending = without_null_usage(self._after) if self._usage_forced else self._after
         return super()._take(payload, event)
 
     def _passed_on(self, words: bytes, event: bytes) -> bytes:
@@ -87,6 +97,16 @@ class MendingScanner(OpenAIScanner):
     def _written(self, chunk: Json) -> bytes:
         payload = msgspec.json.encode(chunk)
         return super()._take(payload, b"data: " + payload + b"\n\n")
+
+
+def _is_text(words: bytes) -> bool:
+    """Return whether words that stand in a JSON string are for certain all of its text."""
+    try:
+        text = words.decode()
+    except UnicodeDecodeError:
+        return False
+    # What is printable holds no control character.
+    return '"' not in text and "\\" not in text and text.isprintable()
 
 
 def _is_written_out(words: bytes) -> bool:

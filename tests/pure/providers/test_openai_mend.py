@@ -276,7 +276,7 @@ def relayed(chunks, *, unread):
     out, held = b"", []
     for one in chunks:
         if not unread:
-            scanner._sound_head = b""
+            scanner._sound_head, scanner._only_words = b"", False
         written = one if isinstance(one, bytes) else json.dumps(one, ensure_ascii=False).encode()
         scan = scanner.feed(b"data: " + written + b"\n\n")
         out += scan.out
@@ -294,6 +294,9 @@ ODD = [
     plain("again", id="another"),
     plain("no id", id=""),
     plain("late", usage=None),
+    plain("later", usage=None),
+    plain("soft\u00adbreak"),
+    plain("\x7f"),
     plain("wörds"),
     plain(""),
     {"usage": {"prompt_tokens": 5, "completion_tokens": 1}, **plain("and their count")},
