@@ -116,7 +116,7 @@ class Sender:
         self._taken = self._begun
 
     def taker(self) -> Taker | None:
-        """Return what sends pieces of a body at once, once its head is sent.
+        """Return what sends pieces of a body at once, between two messages, once its head is sent.
 
         None where something stands between, or the body is not sent in chunks.
         """
@@ -128,11 +128,9 @@ class Sender:
 
     def _take(self, piece: bytes) -> bool:
         """Send, if that needs no waiting."""
-        busy = self._taken != self._begun or self._aside is not None
-        if busy or self._cycle is None or not self._cycle.take(piece):
+        if self._aside is not None or self._cycle is None or not self._cycle.take(piece):
             return False
-        self._begun += 1
-        self._taken = self._begun
+        self._begun = self._taken = self._begun + 1
         self._last = piece
         return True
 

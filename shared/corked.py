@@ -86,7 +86,11 @@ class Corked(asyncio.Transport):
     def flush(self) -> None:
         """Send what waits."""
         held, self._held = self._held, b""
-        if held and not self._transport.is_closing() and self._may_leave():
+        if (
+            held
+            and not self._transport.is_closing()
+            and (self._refused is None or self._may_leave())
+        ):
             self._transport.write(held)
 
     def _may_leave(self) -> bool:

@@ -125,16 +125,18 @@ class UpstreamStream:
         Else it is read ahead, and `piece` goes on from there.
         """
         try:
-            scan = self._fed(chunk)
+            self._received_bytes += len(chunk)
+            scan = self.scanner.feed(chunk)
             if (
                 scan.error is None
                 and not (scan.ended or self.scanner.finished)
+                and self._received_bytes <= MAX_STREAM_BYTES
                 and (not scan.out or self._taker(scan.out))
             ):
                 if scan.content_events:
                     self._content_s = self._clock.monotonic()
                 return True
-            self._ahead = scan
+            self._ahead = self._bounded(scan)
         except Exception as error:  # noqa: BLE001 (for `piece` to raise: here nobody would hear it)
             self._ahead = error
         self._ahead_bytes = len(chunk)
@@ -161,7 +163,9 @@ class UpstreamStream:
 
     def _fed(self, chunk: bytes) -> Scan:
         self._received_bytes += len(chunk)
-        scan = self.scanner.feed(chunk)
+        return self._bounded(self.scanner.feed(chunk))
+
+    def _bounded(self, scan: Scan) -> Scan:
         if scan.error is None and self._received_bytes > MAX_STREAM_BYTES:
             error = UpstreamError(
                 FailureKind.MALFORMED, f"The stream passed {MAX_STREAM_BYTES} bytes."
