@@ -118,10 +118,10 @@ class Sender:
     def taker(self) -> Taker | None:
         """Return what sends pieces of a body at once, between two messages, once its head is sent.
 
-        None where something stands between, or the body is not sent in chunks.
+        None where something stands between.
         """
         cycle = getattr(self._send, "__self__", None)
-        if not isinstance(cycle, Cycle) or not cycle.chunked_encoding:
+        if not isinstance(cycle, Cycle):
             return None
         self._cycle = cycle
         return self._take

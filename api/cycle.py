@@ -121,8 +121,8 @@ class Cycle:
 
     # What the connection tells
 
-    def take(self, piece: bytes) -> int:
-        """Take a piece of the body, and return how much of it waits now."""
+    def arrived(self, piece: bytes) -> int:
+        """Take a piece of the request's body, and return how much of it waits now."""
         held = self.body
         if not held:
             held = piece  # most come in one, which is passed on as it is
@@ -248,8 +248,9 @@ class Cycle:
             raise RuntimeError(f"The ASGI message {message['type']!r} does not belong here.")
 
     def take(self, piece: bytes) -> bool:
-        """Send a piece of a body that goes out in chunks; False where that cannot be at once."""
-        if self.flow.write_paused or self.disconnected or self._flush is not None:
+        """Send a piece of an answer in chunks; False where that is not so, or cannot be at once."""
+        busy = self.flow.write_paused or self.disconnected or self._flush is not None
+        if busy or not self._chunked:
             return False
         if not self.transport.is_closing():
             self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))

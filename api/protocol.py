@@ -225,7 +225,7 @@ class Protocol(HttpToolsProtocol):
             self._discarded_bytes += len(body)
             if self._discarded_bytes > MAX_DISCARDED_BYTES:
                 self.transport.close()
-        elif cycle.take(body) > HIGH_WATER_LIMIT:
+        elif cycle.arrived(body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
 
     @override
