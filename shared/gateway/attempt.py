@@ -6,12 +6,15 @@ from shared.errors import CHAIN_CODES, FailedAttempt, FailureKind, GatewayError,
 from shared.gateway.admission import Room, Ticket
 from shared.gateway.answer import CostDoubt
 from shared.health.book import HealthBook, Watched
-from shared.health.breaker import Verdict
+from shared.health.breaker import GOOD, SILENT, Verdict
 from shared.ledger.books import Books, Charge, Opening, Outcome
 from shared.ledger.cost import cost_of, disagrees
 from shared.ledger.rates import ESTIMATE, CompiledPrice
 from shared.routing.plan import Step
 from shared.telemetry.tally import observe_attempt, observe_cost, observe_doubt
+
+SUCCEEDED = Outcome.SUCCEEDED
+"""For every call: Python 3.11 goes a long way to a member by its class."""
 
 _FAULTS = frozenset(
     {
@@ -96,8 +99,8 @@ class Attempt:
                 self._room.settle(usage)
             if self._watched is not None:
                 taken_s = elapsed_s if first_token_s is None else first_token_s
-                if outcome is Outcome.SUCCEEDED and upstream is None:
-                    self._health.ended(self._watched, Verdict.GOOD, taken_s)
+                if outcome is SUCCEEDED and upstream is None:
+                    self._health.ended(self._watched, GOOD, taken_s)
                 else:
                     self._tell_health(self._watched, outcome, upstream, taken_s)
             observe_attempt(self.opening.provider, word, code, elapsed_s, usage)
@@ -155,15 +158,15 @@ def verdict_of(outcome: Outcome, error: UpstreamError | None) -> Verdict:
 
     Nor does a limit that was reached: that is a fact with an end, not a fault.
     """
-    if outcome is Outcome.SUCCEEDED:
-        return Verdict.GOOD
-    return Verdict.BAD if error is not None and error.kind in _FAULTS else Verdict.SILENT
+    if outcome is SUCCEEDED:
+        return GOOD
+    return Verdict.BAD if error is not None and error.kind in _FAULTS else SILENT
 
 
 def _status_of(outcome: Outcome, upstream: UpstreamError | None) -> int | None:
     if upstream is not None:
         return upstream.status
-    return 200 if outcome is Outcome.SUCCEEDED else None
+    return 200 if outcome is SUCCEEDED else None
 
 
 def _code_of(error: GatewayError | None) -> str | None:

@@ -23,7 +23,7 @@ from shared.errors import (
 )
 from shared.gateway.admission import Admission, Room, Ticket
 from shared.gateway.answer import Answer, CacheTold, CallContext, CostDoubt
-from shared.gateway.attempt import Attempt
+from shared.gateway.attempt import SUCCEEDED, Attempt
 from shared.gateway.catalog import Catalog
 from shared.gateway.files import Fetcher, NotFetched
 from shared.gateway.preparation import Preparation
@@ -107,7 +107,7 @@ class Runner:
             raise failure from error
         self.dropped = exchange.dropped
         usage = known_usage(self._request, reply.usage, len(reply.body))
-        self._won(attempt.close(Outcome.SUCCEEDED, usage, reported_model=reply.model), attempt)
+        self._won(attempt.close(SUCCEEDED, usage, reported_model=reply.model), attempt)
         return reply, attempt
 
     async def stream(self, tried: Try) -> tuple[UpstreamStream, Attempt]:

@@ -11,6 +11,8 @@ from shared.config.model import Breaker
 from shared.errors import UpstreamError
 from shared.health.breaker import (
     FRESH,
+    GOOD,
+    SILENT,
     SLICES,
     BreakerState,
     Phase,
@@ -92,7 +94,7 @@ class Watched:
         self.busy = 0
         self.calls = 0
         self.slice = 0
-        self.slice_ends_s = 0.0  # or a moment before
+        self.slice_ends_s = 0.0  # or a moment before; good calls until then change no more
         self.goods = 0  # good calls of this slice that the state has not been told of
 
 
@@ -143,22 +145,21 @@ class HealthBook:
         """Do the same without looking the target up once more."""
         entry.busy -= 1
         now_s = self._clock.monotonic()
-        if verdict is not Verdict.SILENT:
+        if verdict is not SILENT:
             entry.calls += 1
             # Peak EWMA: what is slower counts at once, what is faster only with time.
-            if elapsed_s >= entry.latency_s:
-                entry.latency_s = elapsed_s
-            else:
-                kept = exp((entry.at_s - now_s) / DECAY_S)
-                entry.latency_s = entry.latency_s * kept + elapsed_s * (1.0 - kept)
+            faster_s = entry.latency_s - elapsed_s
+            if faster_s > 0.0:
+                elapsed_s += faster_s * exp((entry.at_s - now_s) / DECAY_S)
+            entry.latency_s = elapsed_s
             entry.at_s = now_s
         elif entry.closed:
             return
-        if verdict is Verdict.GOOD:
+        if verdict is GOOD:
             if self.facts.known:
                 self.facts.cleared(entry.key, now_s)
             if entry.closed:
-                if entry.state.consecutive or now_s >= entry.slice_ends_s:
+                if now_s >= entry.slice_ends_s:
                     _tidy(entry, now_s)
                 entry.goods += 1  # the state is told once per slice, for a new one costs 2 µs
                 return
@@ -234,6 +235,7 @@ class HealthBook:
 
     def _become(self, entry: Watched, state: BreakerState) -> None:
         before, entry.state = entry.state, state
+        entry.slice_ends_s = 0.0  # the next good call says that failures are not in a row
         entry.closed = state.phase is Phase.CLOSED
         if before.phase is not state.phase:
             self._not_closed += (state.phase is not Phase.CLOSED) - (
@@ -253,11 +255,11 @@ def _told(entry: Watched) -> BreakerState:
 
 
 def _tidy(entry: Watched, now_s: float) -> None:
-    """Begin a good call's slice, if it is another one; what failed before is not in a row."""
+    """Begin a good call's slice, if it is another one; what failed before it is not in a row."""
     if entry.state.consecutive:
         entry.state = msgspec.structs.replace(entry.state, consecutive=0)
     number = slice_of(now_s, entry.breaker)
     if number != entry.slice:
         entry.state = _told(entry)
         entry.slice = number
-        entry.slice_ends_s = (number + 1) * entry.breaker.window_s / SLICES - ROUNDING_S
+    entry.slice_ends_s = (number + 1) * entry.breaker.window_s / SLICES - ROUNDING_S
