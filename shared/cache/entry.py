@@ -6,7 +6,7 @@ import msgspec
 
 from shared.chat.usage import Usage
 
-_BESIDES_BYTES = 512
+ENTRY_BESIDES_BYTES = 512
 """What an entry takes beside its body, roughly."""
 
 
@@ -40,7 +40,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def size_bytes(self) -> int:
         """What it takes to keep it, roughly."""
-        return len(self.body) + _BESIDES_BYTES
+        return len(self.body) + ENTRY_BESIDES_BYTES
 
 
 Mark = tuple[bytes, ...]

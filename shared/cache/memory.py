@@ -5,7 +5,7 @@ from collections import OrderedDict
 import msgspec
 
 from shared.cache.bulletin import Bulletin
-from shared.cache.entry import Address, Entry, Looked, Mark
+from shared.cache.entry import ENTRY_BESIDES_BYTES, Address, Entry, Looked, Mark
 from shared.clock import Clock
 from shared.telemetry.tally import CACHE_EVICTED
 
@@ -45,7 +45,7 @@ class MemoryCache:
         self._ttl_s = ttl_s
         self._most_entries = most_entries
         self._most_bytes = most_bytes
-        self._most_entry_bytes = min(most_entry_bytes, most_bytes)
+        self._most_body_bytes = min(most_entry_bytes, most_bytes) - ENTRY_BESIDES_BYTES
         self._clock = clock
         self._bulletin = bulletin
         self._kept: OrderedDict[str, bytes] = OrderedDict()
@@ -76,13 +76,13 @@ class MemoryCache:
 
     def keep(self, address: Address, entry: Entry, mark: Mark) -> None:
         # What others are told to forget meanwhile is heard before the next look, and goes then.
-        if mark != self._nothing.mark or entry.size_bytes > self._most_entry_bytes:
+        if mark != self._nothing.mark or len(entry.body) > self._most_body_bytes:
             return
         kept, digest = self._kept, address.digest
         if digest in kept:
             self._drop(digest)
-        at_s = self._clock.monotonic()
-        stored = _encode(_Kept(at_s, address.tenant, address.model, entry))
+        # As a _Kept, which need not be made for it.
+        stored = _encode((self._clock.monotonic(), address.tenant, address.model, entry))
         kept[digest] = stored
         self.size_bytes += len(stored) + BESIDES_BYTES
         while len(kept) > self._most_entries or self.size_bytes > self._most_bytes:

@@ -16,6 +16,7 @@ MOST_BYTES = 1024 * 1024
 fields_of = msgspec.json.Decoder(dict[str, object]).decode
 """Returns a question's fields, or fails as `UNREADABLE` says."""
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_pack = msgspec.msgpack.Encoder(order="deterministic").encode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -39,5 +40,8 @@ def digest_of(
             asked[name] = value
             if type(value) is float and value.is_integer():
                 asked[name] = int(value)
-    said = _encode((endpoint, mark, headers, asked))
+    try:
+        said = _pack((endpoint, mark, headers, asked))  # texts are copied, where JSON reads them
+    except OverflowError:  # whole numbers of more than 64 bits
+        said = _encode((endpoint, mark, headers, asked))  # begins as nothing packed does
     return sha256(said).hexdigest()[:DIGITS]  # processors have instructions for it

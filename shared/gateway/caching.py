@@ -108,12 +108,12 @@ class CachingGateway(Gateway):
             return Led(shelf, self.kit.clock, route, BYPASS, is_ready=True)
         flights, told = shelf.flights, BYPASS if control.no_cache else MISS
         lead = flights.apart() if control.no_cache else flights.lead(address.digest)
-        led = Led(shelf, self.kit.clock, route, told, address, lead)
-        if lead is not None:
-            try:
-                looked = led.looked = shelf.cache.at_hand(address)
-            except BaseException as failure:
-                lead.fail(failure)
-                raise
-            led.is_ready = looked is not None and looked.entry is None
-        return led
+        if lead is None:
+            return Led(shelf, self.kit.clock, route, told, address)
+        try:
+            looked = shelf.cache.at_hand(address)
+        except BaseException as failure:
+            lead.fail(failure)
+            raise
+        is_ready = looked is not None and looked.entry is None
+        return Led(shelf, self.kit.clock, route, told, address, lead, looked, is_ready)
