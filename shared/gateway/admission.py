@@ -71,7 +71,9 @@ class Estimates:
         most = 0
         for step in steps:
             used = self.usage(step)
-            most = max(most, used.input_tokens + used.output_tokens)
+            tokens = used.input_tokens + used.output_tokens
+            if tokens > most:  # noqa: PLR1730 (a call of max costs more than this line)
+                most = tokens
         return most
 
     def most_nanousd(self, steps: Iterable[Step]) -> int | None:
