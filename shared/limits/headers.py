@@ -16,21 +16,22 @@ def rate_headers(standing: Standing) -> tuple[tuple[bytes, bytes], ...]:
     Another one says so where this process counted alone, for its share.
     """
     headers: list[tuple[bytes, bytes]] = [LOCAL] if standing.local else []
-    for what, limit, remaining, reset_s in (
-        (
-            b"requests",
-            standing.limit_requests,
-            standing.remaining_requests,
-            standing.reset_requests_s,
-        ),
-        (b"tokens", standing.limit_tokens, standing.remaining_tokens, standing.reset_tokens_s),
-    ):
-        if limit is not None:
-            headers += [
-                (b"x-ratelimit-limit-" + what, b"%d" % limit),
-                (b"x-ratelimit-remaining-" + what, b"%d" % (remaining or 0)),
-                (b"x-ratelimit-reset-" + what, duration(reset_s or 0.0).encode()),
-            ]
+    if standing.limit_requests is not None:
+        left = standing.remaining_requests or 0
+        resets_in = duration(standing.reset_requests_s or 0.0)
+        headers += (
+            (b"x-ratelimit-limit-requests", b"%d" % standing.limit_requests),
+            (b"x-ratelimit-remaining-requests", b"%d" % left),
+            (b"x-ratelimit-reset-requests", resets_in.encode()),
+        )
+    if standing.limit_tokens is not None:
+        left = standing.remaining_tokens or 0
+        resets_in = duration(standing.reset_tokens_s or 0.0)
+        headers += (
+            (b"x-ratelimit-limit-tokens", b"%d" % standing.limit_tokens),
+            (b"x-ratelimit-remaining-tokens", b"%d" % left),
+            (b"x-ratelimit-reset-tokens", resets_in.encode()),
+        )
     return tuple(headers)
 
 

@@ -21,7 +21,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Standing(msgspec.Struct, frozen=True, kw_only=True, gc=False, cache_hash=True):
     """What is left of the tightest rate; None where nothing is limited.
 
     `reset_*_s` is the time in seconds until it would be whole again. `local`: this process counted
@@ -37,8 +37,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     local: bool = False
 
 
-class Taken(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
-    """One admitted call; equal only to itself. `until_s` is when its slot ends, monotonic."""
+class Taken(msgspec.Struct, kw_only=True, eq=False, gc=False):
+    """One admitted call; equal only to itself. `until_s` is when its slot ends, monotonic.
+
+    A limiter that waits for its verdict tells `standing` and `until_s` as it admits the call.
+    """
 
     standing: Standing
     scopes: tuple[Scope, ...]

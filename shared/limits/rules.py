@@ -32,6 +32,12 @@ SLOT_WAIT_S = 1.0
 """When a slot comes free is unknown; a second is the shortest wait that Retry-After can say."""
 
 
+_Left = tuple[int, float, int]
+"""What is left of a rate, the seconds until it is whole, and its figure."""
+
+_UNLIMITED = (None, None, None)
+
+
 class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The levels of a scope's buckets at a moment, in seconds of Redis' clock."""
 
@@ -92,18 +98,19 @@ def standing_of(
     pairs: Iterable[tuple[Figures, Levels]], *, share: int = 1, local: bool = False
 ) -> Standing:
     """Return what is left of the tightest rates, divided by the processes that share them."""
-    requests: list[tuple[int, float, int]] = []
-    tokens: list[tuple[int, float, int]] = []
-    kinds = (requests, requests, tokens, tokens)
+    requests: list[_Left] = []
+    tokens: list[_Left] = []
     for figures, levels in pairs:
-        for level, figure, period_s, rates in zip(levels, figures, PERIODS_S, kinds, strict=True):
+        for level, figure, period_s, rates in zip(
+            levels, figures, PERIODS_S, (requests, requests, tokens, tokens), strict=True
+        ):
             if figure:
                 short = figure - level
                 reset_s = short * period_s / figure if short > 0 else 0.0
-                left = math.floor((level + ROUNDING) / share)
-                rates.append((max(0, left), reset_s, figure))
-    left_requests, reset_requests_s, limit_requests = min(requests, default=(None, None, None))
-    left_tokens, reset_tokens_s, limit_tokens = min(tokens, default=(None, None, None))
+                left = (level + ROUNDING) / share
+                rates.append((int(left) if left > 0 else 0, reset_s, figure))
+    left_requests, reset_requests_s, limit_requests = min(requests) if requests else _UNLIMITED
+    left_tokens, reset_tokens_s, limit_tokens = min(tokens) if tokens else _UNLIMITED
     return Standing(
         limit_requests=limit_requests,
         remaining_requests=left_requests,
