@@ -47,24 +47,27 @@ class Batch:
         self._rows: list[tuple[Figures, int, State | int]] = []
         self._moves: list[tuple[int, float, float, list[str]]] = []
         self._holds: list[tuple[int, float, list[str]]] = []
-        self._takes: list[tuple[Place, int, str, float]] = []
+        self.takes: list[tuple[Place, int, str, float]] = []
+        """Each with its place among the scopes."""
         self._beat: tuple[str, float] | int = 0
         self.scopes: list[Scope] = []
         self.figures: list[Figures] = []
 
-    def take(self, calls: Sequence[Waiting], lease_s: float) -> list[Place]:
-        """Ask for these calls, for a slot that lasts so long at most; return their places."""
-        places: list[Place] = []
+    def take(self, calls: Sequence[Waiting], lease_s: float) -> None:
+        """Ask for these calls, for a slot that lasts so long at most."""
         known: dict[int, Place] = {}  # by the `id` of scopes: most calls share them
-        takes = self._takes
-        for call in calls:
-            scopes = call.scopes
-            place = known.get(id(scopes))
-            if place is None:
-                place = known[id(scopes)] = tuple([self._number(scope) for scope in scopes])
-            places.append(place)
-            takes.append((place, call.tokens, call.slot, min(lease_s, call.slot_s)))
-        return places
+        before: tuple[Scope, ...] | None = None
+        place: Place = ()
+        takes = self.takes
+        for taken, slot_s, _, _ in calls:
+            scopes = taken.scopes
+            if scopes is not before:
+                before = scopes
+                if id(scopes) not in known:
+                    known[id(scopes)] = tuple([self._number(scope) for scope in scopes])
+                place = known[id(scopes)]
+            seconds = slot_s if slot_s < lease_s else lease_s  # noqa: FURB136 (min costs more)
+            takes.append((place, taken.tokens, taken.slot, seconds))
 
     def move(self, row: Row) -> None:
         """Send what a scope is owed."""
@@ -90,7 +93,7 @@ class Batch:
         return msgspec.msgpack.encode(
             (
                 *(self.number, not_after_s),
-                *(self._rows, self._moves, self._holds, self._takes, self._beat),
+                *(self._rows, self._moves, self._holds, self.takes, self._beat),
             )
         )
 

@@ -11,7 +11,7 @@ from shared.limits.local import LocalLimiter
 from shared.limits.owed import Owed
 from shared.limits.redis import RedisAway, RedisLink
 from shared.limits.rules import Demand, State, refusal, standing_of
-from shared.limits.waiting import Unsure, Waiting, unlimited
+from shared.limits.waiting import NOT_KNOWN, Unsure, Waiting, unlimited
 from shared.telemetry.log import get_logger
 from shared.telemetry.metrics import LIMITER_FALLBACK, REDIS_FAILURES
 
@@ -61,8 +61,8 @@ class SharedLimiter:
         self._offset_s: float | None = None  # Redis' clock less ours
         self._idle_beats = IDLE_BEATS
         self._beat_due = True
-        self._wanted = asyncio.Event()
-        self._resting = False  # whether the worker waits for that
+        self._rest: asyncio.Future[None] | None = None
+        """Where the worker waits for work; None while it has some."""
         self._first = asyncio.Event()
         self._alone: LocalLimiter | None = LocalLimiter(clock, share=processes, stands_in=True)
         self._tasks: list[asyncio.Task[None]] = []
@@ -73,6 +73,7 @@ class SharedLimiter:
 
     async def start(self) -> None:
         """Begin to look for Redis; return when it was found or was not."""
+        self._loop = asyncio.get_running_loop()
         self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._beat())]
         await self._first.wait()
 
@@ -97,27 +98,23 @@ class SharedLimiter:
     ) -> Taken:
         if not scopes:
             return unlimited(tokens, slot)
-        waiting = Waiting(
-            scopes=tuple(scopes),
-            tokens=tokens,
-            slot=slot,
-            slot_s=slot_s,
-            asked_s=self._clock.monotonic(),
-            answer=asyncio.get_running_loop().create_future(),
-        )
         if self._idle_beats:
             self._beat_due = self._beat_due or self._idle_beats >= IDLE_BEATS
             self._idle_beats = 0
+        taken = Taken(
+            standing=NOT_KNOWN, scopes=tuple(scopes), tokens=tokens, slot=slot, until_s=0.0
+        )
         if self._alone is not None:
-            answer = self._decide_alone(self._alone, waiting)
+            answer = self._decide_alone(self._alone, taken, slot_s)
         else:
-            self._waiting.append(waiting)
-            if self._resting:
+            verdict: asyncio.Future[Taken | Exception] = self._loop.create_future()
+            self._waiting.append((taken, slot_s, self._clock.monotonic(), verdict))
+            if self._rest is not None:
                 self._wake()
             try:
-                answer = await waiting.answer
+                answer = await verdict
             except asyncio.CancelledError:
-                self._leave_behind(waiting)
+                self._leave_behind(verdict)
                 raise
         if isinstance(answer, Taken):
             return answer
@@ -127,28 +124,29 @@ class SharedLimiter:
         if self._alone is not None:
             self._alone.give_back(taken, used_tokens=used_tokens)
         if taken in self._held:
-            self._held.remove(taken)
-            self._owed.end(taken.scopes, taken.slot, 0, taken.tokens - used_tokens)
-            if self._resting:
-                self._wake()
+            self._end(taken, 0, taken.tokens - used_tokens)
 
     def undo(self, taken: Taken) -> None:
         if self._alone is not None:
             self._alone.undo(taken)
         if taken in self._held:
-            self._held.remove(taken)
-            self._owed.end(taken.scopes, taken.slot, 1, taken.tokens)
-            if self._resting:
-                self._wake()
+            self._end(taken, 1, taken.tokens)
+
+    def _end(self, taken: Taken, requests: int, tokens: int) -> None:
+        self._held.remove(taken)
+        self._owed.end(taken.scopes, taken.slot, requests, tokens)
+        if self._rest is not None:
+            self._wake()
 
     def _wake(self) -> None:
-        self._resting = False
-        self._wanted.set()
+        rest, self._rest = self._rest, None
+        if rest is not None and not rest.done():
+            rest.set_result(None)
 
-    def _leave_behind(self, waiting: Waiting) -> None:
+    def _leave_behind(self, verdict: asyncio.Future[Taken | Exception]) -> None:
         """Undo a call admitted a moment before its caller went; else its answer is cancelled."""
-        if not waiting.answer.cancelled():
-            answer = waiting.answer.result()
+        if not verdict.cancelled():
+            answer = verdict.result()
             if isinstance(answer, Taken):
                 self.undo(answer)
 
@@ -159,12 +157,10 @@ class SharedLimiter:
             try:
                 await self._meet()
                 while True:
-                    self._resting = True
-                    await self._wanted.wait()
-                    self._resting = False
-                    self._wanted.clear()
                     while self._waiting or self._owed or self._beat_due:
                         await self._exchange()
+                    self._rest = self._loop.create_future()
+                    await self._rest
             except RedisAway as error:
                 if self._alone is None or not self._first.is_set():
                     log.warning("limits.away", why=str(error), policy=self._policy)
@@ -181,7 +177,7 @@ class SharedLimiter:
             await self._clock.sleep(BEAT_S)
             self._idle_beats += 1
             self._beat_due = True
-            self._wanted.set()
+            self._wake()
 
     async def _meet(self) -> None:
         """Connect, prove that Redis takes writes, and hand in what was taken without it."""
@@ -192,7 +188,6 @@ class SharedLimiter:
         self._alone = None
         LIMITER_FALLBACK.set(0)
         self._first.set()
-        self._wanted.set()
 
     async def _greet(self) -> None:
         """Connect, and learn what became of the batch without an answer.
@@ -209,10 +204,10 @@ class SharedLimiter:
         if last is None or last.number != unsure.number:
             self._owed.put_back(unsure.rows)
             return
-        for call, admitted in zip(unsure.calls, last.verdicts, strict=True):
+        for (asked, _, _, _), admitted in zip(unsure.calls, last.verdicts, strict=True):
             if admitted:  # they were decided once more, without Redis
-                for scope in call.scopes:
-                    self._owed.add(scope, Demand(1, call.tokens), (call.slot,))
+                for scope in asked.scopes:
+                    self._owed.add(scope, Demand(1, asked.tokens), (asked.slot,))
 
     async def _leave(self) -> None:
         for taken in tuple(self._held):
@@ -224,7 +219,7 @@ class SharedLimiter:
 
     async def _exchange(self) -> None:
         """Send one batch and tell everyone in it."""
-        calls = [call for call in self._waiting if not call.answer.done()]
+        calls = [call for call in self._waiting if not call[3].done()]
         calls, self._waiting = calls[:MAX_TAKES], calls[MAX_TAKES:]
         rows = self._owed.cut(MAX_ROWS)
         beat, self._beat_due = self._beat_due, False
@@ -234,7 +229,7 @@ class SharedLimiter:
             batch.move(row)
         if beat:
             self._add_beat(batch)
-        places = batch.take(calls, LEASE_S)
+        batch.take(calls, LEASE_S)
         try:
             reply = await self._ask(batch, calls)
         except BaseException:
@@ -243,7 +238,7 @@ class SharedLimiter:
             self._beat_due = self._beat_due or beat
             raise
         self._learn(batch, reply)
-        self._tell(calls, places, batch, reply)
+        self._tell(calls, batch, reply)
 
     def _add_beat(self, batch: Batch) -> None:
         """Say that this process lives, and which slots go on."""
@@ -261,7 +256,7 @@ class SharedLimiter:
     async def _ask(self, batch: Batch, calls: Sequence[Waiting]) -> Reply:
         now_s = self._clock.monotonic()
         not_after_s = 0.0 if self._offset_s is None else now_s + self._offset_s + LATE_S
-        waited_s = now_s - calls[0].asked_s if calls else 0.0
+        waited_s = now_s - calls[0][2] if calls else 0.0
         answer = await self._link.run(
             *batch.keys(),
             batch.encode(not_after_s),
@@ -279,34 +274,32 @@ class SharedLimiter:
         while len(self._seen) > MAX_SEEN:
             del self._seen[next(iter(self._seen))]
 
-    def _tell(
-        self, calls: Sequence[Waiting], places: Sequence[Place], batch: Batch, reply: Reply
-    ) -> None:
+    def _tell(self, calls: Sequence[Waiting], batch: Batch, reply: Reply) -> None:
         standings: dict[Place, Standing] = {}
+        place, standing = (), NOT_KNOWN
         now_s = self._clock.monotonic()
-        for call, place, admitted in zip(calls, places, reply.verdicts, strict=True):
-            standing = standings.get(place)
-            if standing is None:
-                standing = standings[place] = standing_of(
-                    [(batch.figures[n - 1], reply.scopes[n - 1][0]) for n in place]
-                )
-            answer = call.answer
+        held = self._held
+        for (taken, slot_s, _, verdict), take, admitted in zip(
+            calls, batch.takes, reply.verdicts, strict=True
+        ):
+            if take[0] is not place:  # most calls share it
+                place = take[0]
+                if place not in standings:
+                    standings[place] = standing_of(
+                        [(batch.figures[n - 1], reply.scopes[n - 1][0]) for n in place]
+                    )
+                standing = standings[place]
             if admitted:
-                taken = Taken(
-                    standing=standing,
-                    scopes=call.scopes,
-                    tokens=call.tokens,
-                    slot=call.slot,
-                    until_s=now_s + call.slot_s,
-                )
-                self._held.add(taken)
-                if answer.done():  # its caller has gone
+                taken.standing = standing
+                taken.until_s = now_s + slot_s
+                held.add(taken)
+                if verdict.done():  # its caller has gone
                     self.undo(taken)
                 else:
-                    answer.set_result(taken)
-            elif not answer.done():
+                    verdict.set_result(taken)
+            elif not verdict.done():
                 rows = [(batch.scopes[n - 1], *reply.scopes[n - 1]) for n in place]
-                answer.set_result(refusal(rows, Demand(1, call.tokens), standing))
+                verdict.set_result(refusal(rows, Demand(1, taken.tokens), standing))
 
     # Without Redis
 
@@ -324,24 +317,24 @@ class SharedLimiter:
             for taken in self._held:
                 self._alone.adopt(taken)
         calls, self._waiting = self._waiting, []
-        for call in calls:
-            gone = call.answer.done()
-            answer = None if gone else self._decide_alone(self._alone, call)
+        for asked, slot_s, _, verdict in calls:
+            gone = verdict.done()
+            answer = None if gone else self._decide_alone(self._alone, asked, slot_s)
             if answer is not None:
-                call.answer.set_result(answer)
+                verdict.set_result(answer)
 
-    def _decide_alone(self, alone: LocalLimiter, call: Waiting) -> Taken | Exception:
+    def _decide_alone(self, alone: LocalLimiter, asked: Taken, slot_s: float) -> Taken | Exception:
         if self._policy == "deny":
             return Overloaded("Limits cannot be checked at the moment; try again in a few seconds.")
         if self._policy == "open":
-            return unlimited(call.tokens, call.slot)
+            return unlimited(asked.tokens, asked.slot)
         try:
             taken = alone.take_now(
-                call.scopes, tokens=call.tokens, slot=call.slot, slot_s=call.slot_s
+                asked.scopes, tokens=asked.tokens, slot=asked.slot, slot_s=slot_s
             )
         except RateLimitExceeded as error:
             return error
         self._held.add(taken)
-        for scope in call.scopes:
-            self._owed.add(scope, Demand(-1, -call.tokens))
+        for scope in asked.scopes:
+            self._owed.add(scope, Demand(-1, -asked.tokens))
         return taken

@@ -68,8 +68,9 @@ class Owed:
             ended = self._ended[id(scopes)] = _Ended(scopes)
         ended.requests += requests
         ended.tokens += tokens
-        ended.slots.append(slot)
-        if len(ended.slots) >= MAX_SLOTS:
+        slots = ended.slots
+        slots.append(slot)
+        if len(slots) >= MAX_SLOTS:
             self._sum_up()
 
     def add(self, scope: Scope, change: Demand, slots: Sequence[str] = ()) -> None:

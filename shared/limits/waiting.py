@@ -2,21 +2,13 @@
 
 import asyncio
 
-import msgspec
-
-from shared.limits.limiter import Scope, Standing, Taken
+from shared.limits.limiter import Standing, Taken
 from shared.limits.owed import Row
 
+Waiting = tuple[Taken, float, float, asyncio.Future[Taken | Exception]]
+"""A call that waits: what it asks for, the seconds its slot may last, since when, its verdict."""
 
-class Waiting(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
-    """A call that waits for its verdict."""
-
-    scopes: tuple[Scope, ...]
-    tokens: int
-    slot: str
-    slot_s: float
-    asked_s: float
-    answer: asyncio.Future[Taken | Exception]
+NOT_KNOWN = Standing()
 
 
 class Unsure:
@@ -32,4 +24,4 @@ class Unsure:
 
 def unlimited(tokens: int, slot: str) -> Taken:
     """Return what a call holds that nothing limits: nothing."""
-    return Taken(standing=Standing(), scopes=(), tokens=tokens, slot=slot, until_s=0.0)
+    return Taken(standing=NOT_KNOWN, scopes=(), tokens=tokens, slot=slot, until_s=0.0)
