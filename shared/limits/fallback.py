@@ -276,7 +276,8 @@ class SharedLimiter:
 
     def _tell(self, calls: Sequence[Waiting], batch: Batch, reply: Reply) -> None:
         standings: dict[Place, Standing] = {}
-        place, standing = (), NOT_KNOWN
+        place: Place = ()
+        standing = NOT_KNOWN
         now_s = self._clock.monotonic()
         held = self._held
         for (taken, slot_s, _, verdict), take, admitted in zip(

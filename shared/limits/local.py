@@ -68,7 +68,7 @@ class LocalLimiter:
             for (scope, levels, used), rates in zip(rows, figures, strict=True)
         ):
             left = standing_of(
-                zip(figures, (levels for _, levels, _ in rows), strict=True),
+                [(rates, levels) for rates, (_, levels, _) in zip(figures, rows, strict=True)],
                 share=self._share,
                 local=self._told,
             )
@@ -76,7 +76,7 @@ class LocalLimiter:
         after = self._move(rows, Demand(-demand.requests, -demand.tokens), now_s)
         taken = Taken(
             standing=standing_of(
-                zip(figures, after, strict=True), share=self._share, local=self._told
+                list(zip(figures, after, strict=True)), share=self._share, local=self._told
             ),
             scopes=tuple(scopes),
             tokens=tokens,

@@ -40,8 +40,8 @@ class _Ended:
 
     def __init__(self, scopes: tuple[Scope, ...]) -> None:
         self.scopes = scopes
-        self.requests = 0.0
-        self.tokens = 0.0
+        self.requests = 0
+        self.tokens = 0
         self.slots: list[str] = []
 
 
@@ -66,7 +66,8 @@ class Owed:
             if len(self._ended) >= MAX_ENDED:
                 self._sum_up()
             ended = self._ended[id(scopes)] = _Ended(scopes)
-        ended.requests += requests
+        if requests:
+            ended.requests += requests
         ended.tokens += tokens
         slots = ended.slots
         slots.append(slot)

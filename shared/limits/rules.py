@@ -5,7 +5,7 @@ lets at most figure + rate x T pass. A scope has four: requests and tokens, a mi
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -35,7 +35,7 @@ SLOT_WAIT_S = 1.0
 _Left = tuple[int, float, int]
 """What is left of a rate, the seconds until it is whole, and its figure."""
 
-_UNLIMITED = (None, None, None)
+_Unlimited = tuple[None, None, None]
 
 
 class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -95,22 +95,11 @@ def full_in_s(levels: Levels, figures: Figures) -> float:
 
 
 def standing_of(
-    pairs: Iterable[tuple[Figures, Levels]], *, share: int = 1, local: bool = False
+    pairs: Sequence[tuple[Figures, Levels]], *, share: int = 1, local: bool = False
 ) -> Standing:
     """Return what is left of the tightest rates, divided by the processes that share them."""
-    requests: list[_Left] = []
-    tokens: list[_Left] = []
-    for figures, levels in pairs:
-        for level, figure, period_s, rates in zip(
-            levels, figures, PERIODS_S, (requests, requests, tokens, tokens), strict=True
-        ):
-            if figure:
-                short = figure - level
-                reset_s = short * period_s / figure if short > 0 else 0.0
-                left = (level + ROUNDING) / share
-                rates.append((int(left) if left > 0 else 0, reset_s, figure))
-    left_requests, reset_requests_s, limit_requests = min(requests) if requests else _UNLIMITED
-    left_tokens, reset_tokens_s, limit_tokens = min(tokens) if tokens else _UNLIMITED
+    left_requests, reset_requests_s, limit_requests = _tightest(pairs, (0, 1), share)
+    left_tokens, reset_tokens_s, limit_tokens = _tightest(pairs, (2, 3), share)
     return Standing(
         limit_requests=limit_requests,
         remaining_requests=left_requests,
@@ -120,6 +109,28 @@ def standing_of(
         reset_tokens_s=reset_tokens_s,
         local=local,
     )
+
+
+def _tightest(
+    pairs: Sequence[tuple[Figures, Levels]], buckets: tuple[int, int], share: int
+) -> _Left | _Unlimited:
+    """Return the rate that has least left; of such the one that is whole soonest."""
+    least: _Left | None = None
+    for figures, levels in pairs:
+        for bucket in buckets:
+            figure = figures[bucket]
+            if not figure:
+                continue
+            level = levels[bucket]
+            share_left = (level + ROUNDING) / share
+            left = int(share_left) if share_left > 0 else 0
+            if least is None or left <= least[0]:
+                short = figure - level
+                reset_s = short * PERIODS_S[bucket] / figure if short > 0 else 0.0
+                rate = (left, reset_s, figure)
+                if least is None or rate < least:
+                    least = rate
+    return (None, None, None) if least is None else least
 
 
 def refusal(

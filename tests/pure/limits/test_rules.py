@@ -10,6 +10,8 @@ from shared.config.model import Limits
 from shared.limits.limiter import Scope, Standing
 from shared.limits.rules import (
     FULL,
+    PERIODS_S,
+    ROUNDING,
     Demand,
     State,
     figures_of,
@@ -162,6 +164,45 @@ def test_a_debt_shows_as_nothing_left():
 
 def test_nothing_limited_has_no_standing():
     assert Standing() == standing_of([(figures_of(Limits(concurrency=5)), FULL)])
+
+
+FIGURE = st.sampled_from([0, 1, 60, 100])
+LEVEL = st.sampled_from([-60.0, -0.5, 0.0, 0.9999995, 1.0, 1.5, 59.99, 60.0])
+PAIRS = st.lists(
+    st.tuples(st.tuples(*[FIGURE] * 4), st.tuples(*[LEVEL] * 4)),
+    max_size=3,
+)
+
+
+@given(PAIRS, st.integers(1, 3))
+def test_the_tightest_rate_has_least_left_and_is_soonest_whole(pairs, share):
+    """Of equal ones the lowest figure: the least of all rates, whichever come first."""
+
+    def least(kinds):
+        rates = [
+            (
+                max(0, math.floor((levels[kind] + ROUNDING) / share)),
+                max(0.0, figures[kind] - levels[kind]) * PERIODS_S[kind] / figures[kind],
+                figures[kind],
+            )
+            for figures, levels in pairs
+            for kind in kinds
+            if figures[kind]
+        ]
+        return min(rates, default=(None, None, None))
+
+    standing = standing_of(pairs, share=share)
+
+    assert least((0, 1)) == (
+        standing.remaining_requests,
+        standing.reset_requests_s,
+        standing.limit_requests,
+    )
+    assert least((2, 3)) == (
+        standing.remaining_tokens,
+        standing.reset_tokens_s,
+        standing.limit_tokens,
+    )
 
 
 def test_a_refusal_names_the_limit_with_the_longest_wait():
