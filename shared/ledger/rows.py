@@ -59,4 +59,5 @@ def ledger_parts(charge: Charge) -> Parts:
         ),
         opening.tags,
         opening.budgets,
+        opening.grant,
     )

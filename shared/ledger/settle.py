@@ -34,20 +34,22 @@ class Gathered:
     caches; half a second later that takes twice the time.
     """
 
-    __slots__ = ("end", "rows", "spent")
+    __slots__ = ("end", "rows")
 
     def __init__(self) -> None:
         self.rows = AlikeRows()
-        self.spent: dict[tuple[str | None, tuple[BudgetRef, ...]], int] = {}
         self.end = 0
         """Where the last of them ends in its file."""
 
     def add(self, charges: Sequence[Charge], end: int) -> None:
         """Take charges of different attempts that end there."""
         self.rows.add(list(map(ledger_parts, charges)))
-        for key, cost in spent_by(charges).items():
-            self.spent[key] = self.spent.get(key, 0) + cost
         self.end = end
+
+    @property
+    def spent(self) -> Spent:
+        """What they have cost, by whose grants it was held in and the windows around it."""
+        return self.rows.spent()
 
 
 async def write_gathered(

@@ -79,7 +79,7 @@ async def insert_new(tx: Tx, rows: AlikeRows) -> None:
             raise AlreadyThere
         return
     try:
-        await _write_here(tx, rows.at(recorded_at), [])
+        await _write_here(tx, rows, recorded_at, [])
     except IntegrityError as error:
         raise AlreadyThere from error
 
@@ -94,7 +94,7 @@ async def _insert_there(tx: Tx, given: Mapping[str, Parts], recorded_at: int) ->
 
 
 async def _write_there(tx: Tx, alike: Iterable[Alike]) -> list[str]:
-    whole = [(*own, *common) for common, owns in alike for own in owns]
+    whole = [(*own, *common) for common, columns in alike for own in zip(*columns, strict=True)]
     new: list[str] = []
     # In one order for all writers, so that none waits for another in a circle.
     for rows in parted(sorted(whole, key=itemgetter(0))):
@@ -113,7 +113,7 @@ async def _insert_here(tx: Tx, given: Mapping[str, Parts], recorded_at: int) -> 
     """
     written: list[str] = []
     try:
-        await _write_here(tx, AlikeRows(given.values()).at(recorded_at), written)
+        await _write_here(tx, AlikeRows(given.values()), recorded_at, written)
     except IntegrityError:
         done = frozenset(written)
         known = await _known_of(tx, [name for name in given if name not in done])
@@ -126,11 +126,11 @@ async def _insert_here(tx: Tx, given: Mapping[str, Parts], recorded_at: int) -> 
     return written
 
 
-async def _write_here(tx: Tx, alike: Iterable[Alike], written: list[str]) -> None:
+async def _write_here(tx: Tx, rows: AlikeRows, recorded_at: int, written: list[str]) -> None:
     """Write the rows; `written` grows by the ids of those that are, as far as it comes."""
 
     def write(raw: sqlite3.Connection) -> None:
-        for batch in batches(alike):
+        for batch in batches(rows.at(recorded_at)):
             raw.execute(batch.statement, batch.values)
             written.extend(batch.names)
 

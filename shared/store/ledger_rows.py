@@ -1,6 +1,6 @@
 """Rows of the ledger on their way to the driver, those that are alike together."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
@@ -13,21 +13,24 @@ from msgspec.structs import astuple
 from shared.chat.usage import Usage
 from shared.store.columns import Moment, Words, micros
 from shared.store.money_tables import ledger
-from shared.store.records import LedgerRow
+from shared.store.records import BudgetRef, LedgerRow
 from shared.store.urls import Backend
 
 T = TypeVar("T")
 
 Values = tuple[Any, ...]
 
-Parts = tuple[Values, Values, Any, Any]
-"""A row by its FIELDS: what is its own, what is common, `tags` and `budgets`.
+Parts = tuple[Values, Values, Mapping[str, str], tuple[BudgetRef, ...], str | None]
+"""A row by its FIELDS: what is its own, what is common, `tags` and `budgets`; then, for no column,
+whose grants in them its cost is taken off.
 
 What many rows are handed over as: a struct for each costs as much again.
 """
 
-Alike = tuple[Values, list[Values]]
-"""What some rows have in common, and of each what is its own."""
+Columns = list[Sequence[Any]]
+
+Alike = tuple[Values, Columns]
+"""What some rows have in common, and what is their own, by column."""
 
 OWN = (
     "attempt_id", "request_id", "user", "started_at",
@@ -47,6 +50,7 @@ COMMON = FIELDS[len(OWN) : -len(_DOCUMENTS)]
 _own = itemgetter(*(_GIVEN.index(name) for name in OWN))
 _common = itemgetter(*(_GIVEN.index(name) for name in COMMON))
 _documents = itemgetter(*(_GIVEN.index(name) for name in _DOCUMENTS))
+_cost = itemgetter(OWN.index("cost_nanousd"))
 _DIALECT = sa.engine.default.DefaultDialect()
 
 
@@ -58,12 +62,37 @@ _OWN_MOMENTS = _places(OWN, Moment)
 _OWN_WORDS = _places(OWN, Words)
 _COMMON_WORDS = _places(COMMON, Words)
 
+_OFTEN_SAME = [
+    OWN.index(name) for name in ("user", "first_token_ms", "cache_read_tokens", "reasoning_tokens")
+]
+"""What often no row of a statement has: then it is bound once. SQLite's driver takes ten times as
+long for None as for a number."""
+
 
 def parts_of(row: LedgerRow) -> Parts:
     """Return the row in its parts."""
     values = (*astuple(row)[:-1], *astuple(row.usage))
     tags, budgets = _documents(values)
-    return _own(values), _common(values), tags, budgets
+    return _own(values), _common(values), tags, budgets, None
+
+
+class _Kin:
+    """Rows that are alike."""
+
+    __slots__ = ("budgets", "common", "documents", "owner", "owns")
+
+    def __init__(
+        self,
+        common: Values = (),
+        documents: tuple[str, str] = ("", ""),
+        budgets: tuple[BudgetRef, ...] | None = None,
+        owner: str | None = None,
+    ) -> None:
+        self.common = common
+        self.documents = documents
+        self.budgets = budgets
+        self.owner = owner
+        self.owns: list[Values] = []
 
 
 class AlikeRows:
@@ -72,48 +101,77 @@ class AlikeRows:
     They are added as they come, a few at a time, as long as what they are made of is in the caches.
     """
 
-    __slots__ = ("_found", "_texts", "count")
+    __slots__ = ("_found", "_last", "_texts", "count")
 
     def __init__(self, rows: Collection[Parts] = ()) -> None:
         self.count = 0
-        self._found: dict[Values, list[Values]] = {}
+        self._found: dict[object, _Kin] = {}
+        self._last = _Kin()
         # With the document itself: as long as it lives, nothing else has its id.
         self._texts: dict[int, tuple[object, str]] = {}
         self.add(rows)
 
     def add(self, rows: Collection[Parts]) -> None:
         """Take rows of different attempts."""
-        found, texts = self._found, self._texts
-        for (_, common, tags, budgets), own in zip(rows, _own_of(rows), strict=True):
-            # Calls of one key share the very tuple of budgets.
-            text = texts.get(id(budgets))
-            if text is None:
-                text = texts[id(budgets)] = budgets, _json(budgets)
-            alike = common, _json(tags) if tags else "{}", text[1]
-            owns = found.get(alike)
-            if owns is None:
-                owns = found[alike] = []
-            owns.append(own)
+        last = self._last
+        for own, common, tags, budgets, owner in rows:
+            # Most are like the one before, and calls of one key share the very tuple of budgets:
+            # to compare with it takes half of the time that looking it up does.
+            if tags or budgets is not last.budgets or owner != last.owner or common != last.common:
+                kin = self._kin(common, tags, budgets, owner)
+                if not tags:
+                    last = kin
+                kin.owns.append(own)
+            else:
+                last.owns.append(own)
+        self._last = last
         self.count += len(rows)
+
+    def _kin(
+        self,
+        common: Values,
+        tags: Mapping[str, str],
+        budgets: tuple[BudgetRef, ...],
+        owner: str | None,
+    ) -> _Kin:
+        text = self._texts.get(id(budgets))
+        if text is None:
+            text = self._texts[id(budgets)] = budgets, _json(budgets)
+        documents = _json(tags) if tags else "{}", text[1]
+        key = common, documents, owner
+        kin = self._found.get(key)
+        if kin is None:
+            kin = self._found[key] = _Kin(common, documents, budgets, owner)
+        return kin
 
     def at(self, recorded_at: int) -> list[Alike]:
         """Return the rows by OWN, the rest of FIELDS, and `recorded_at`."""
         return [
-            ((*_clean(common, _COMMON_WORDS), *documents, recorded_at), owns)
-            for (common, *documents), owns in self._found.items()
+            (
+                (*_clean(kin.common, _COMMON_WORDS), *kin.documents, recorded_at),
+                _columns(kin.owns),
+            )
+            for kin in self._found.values()
         ]
 
+    def spent(self) -> dict[tuple[str | None, tuple[BudgetRef, ...]], int]:
+        """Return what the rows with budgets have cost, by whose grants and which budgets."""
+        spent: dict[tuple[str | None, tuple[BudgetRef, ...]], int] = {}
+        for kin in self._found.values():
+            if kin.budgets:
+                by = kin.owner, kin.budgets
+                spent[by] = spent.get(by, 0) + sum(filter(None, map(_cost, kin.owns)))
+        return spent
 
-def _own_of(rows: Iterable[Parts]) -> Iterable[Values]:
-    """Return what is the rows' own. A column at a time: nearly all of them need nothing."""
-    columns: list[Sequence[Any]] = list(zip(*[row[0] for row in rows], strict=True))
-    if not columns:
-        return ()
+
+def _columns(owns: Iterable[Values]) -> Columns:
+    """Return what is the rows' own, by column: nearly all of them need nothing."""
+    columns: Columns = list(zip(*owns, strict=True))
     for place in _OWN_MOMENTS:
         columns[place] = [micros(moment) for moment in columns[place]]
     for place in _OWN_WORDS:
         columns[place] = _clean(columns[place])
-    return zip(*columns, strict=True)
+    return columns
 
 
 def _clean(values: Sequence[Any], places: Iterable[int] | None = None) -> Sequence[Any]:
@@ -155,30 +213,44 @@ def batches(alike: Iterable[Alike]) -> list[Batch]:
     """Return the statements that write the rows."""
     found = []
     others: list[Values] = []
-    for common, owns in alike:
-        for rows in parted(owns, ALIKE_AT_ONCE):
-            if len(rows) < FEW:
-                others.extend((*own, *common) for own in rows)
+    for common, columns in alike:
+        for span in spans(len(columns[0]), ALIKE_AT_ONCE):
+            part = [column[span] for column in columns]
+            if len(part[0]) < FEW:
+                others.extend((*own, *common) for own in zip(*part, strict=True))
             else:
-                found.append(_batch(_insert_alike(len(rows)), rows, common))
-    rest = [_batch(insert_statement("sqlite", len(rows)), rows) for rows in parted(others)]
-    return found + rest
+                found.append(_batch(part, common))
+    for rows in parted(others):
+        statement = insert_statement("sqlite", len(rows))
+        values = tuple(chain.from_iterable(rows))
+        found.append(Batch(statement, values, [row[0] for row in rows]))
+    return found
 
 
-def _batch(statement: str, rows: Sequence[Values], common: Values = ()) -> Batch:
-    values = (*common, *chain.from_iterable(rows))
-    return Batch(statement, values, [row[0] for row in rows])
+def _batch(columns: Columns, common: Values) -> Batch:
+    count = len(columns[0])
+    same = [place for place in _OFTEN_SAME if columns[place].count(columns[place][0]) == count]
+    rows = zip(*(column for place, column in enumerate(columns) if place not in same), strict=True)
+    shared = (*common, *(columns[place][0] for place in same))
+    statement = _insert_alike(count, tuple(OWN[place] for place in same))
+    return Batch(statement, (*shared, *chain.from_iterable(rows)), list(columns[0]))
 
 
 def parted(rows: Sequence[T], most: int = AT_ONCE) -> Iterator[Sequence[T]]:
-    """Yield the rows of each statement: as many as go at once, and of the rest powers of two.
+    """Yield the rows of each statement."""
+    for span in spans(len(rows), most):
+        yield rows[span]
+
+
+def spans(count: int, most: int) -> Iterator[slice]:
+    """Yield which rows are each statement's: as many as go at once, of the rest powers of two.
 
     To prepare a statement takes SQLite twice as long as to run it: these few stay prepared.
     """
     start = 0
-    while left := len(rows) - start:
+    while left := count - start:
         length = min(most, 1 << (left.bit_length() - 1))
-        yield rows[start : start + length]
+        yield slice(start, start + length)
         start += length
 
 
@@ -194,16 +266,23 @@ def insert_statement(backend: Backend, rows: int) -> str:
     return f"INSERT INTO ledger ({_NAMES}) VALUES {values}{known}"  # noqa: S608 (names of our own columns)
 
 
-@lru_cache(maxsize=16)
-def _insert_alike(rows: int) -> str:
+@lru_cache(maxsize=32)
+def _insert_alike(rows: int, same: tuple[str, ...]) -> str:
     """Return the statement for SQLite's driver that is given once what the rows have in common.
 
-    Less than half of the work: most of a row's columns are.
+    Less than half of the work: most of a row's columns are. `same` are those of OWN that are so
+    by chance.
     """
-    own = [f"column{number}" for number in range(1, len(OWN) + 1)]
-    common = [f"?{number}" for number in range(1, len(_COLUMNS) - len(OWN) + 1)]
-    values = _rows("?", len(OWN), rows)
-    return f"INSERT INTO ledger ({_NAMES}) SELECT {', '.join(own + common)} FROM (VALUES {values})"  # noqa: S608 (no values)
+    own = [name for name in OWN if name not in same]
+    common = [*_COLUMNS[len(OWN) :], *same]
+    terms = {name: f"column{number}" for number, name in enumerate(own, start=1)}
+    terms |= {name: f"?{number}" for number, name in enumerate(common, start=1)}
+    # In the table's own order: then SQLite writes each value where the row is made up.
+    ordered = [column.name for column in ledger.c]
+    names = ", ".join(f'"{name}"' for name in ordered)
+    selected = ", ".join(terms[name] for name in ordered)
+    values = _rows("?", len(own), rows)
+    return f"INSERT INTO ledger ({names}) SELECT {selected} FROM (VALUES {values})"  # noqa: S608 (no values)
 
 
 def _rows(mark: str, columns: int, rows: int) -> str:

@@ -12,6 +12,7 @@ from shared.store.tables import LABELS, metadata
 ledger = sa.Table(
     "ledger",
     metadata,
+    # In the order they came in, which is the table's own: `insert` follows it.
     sa.Column("attempt_id", Words, primary_key=True),
     sa.Column("request_id", Words, nullable=False),
     sa.Column("job_id", Words),
@@ -35,17 +36,23 @@ ledger = sa.Table(
     sa.Column("reasoning_tokens", sa.BigInteger, nullable=False),
     sa.Column("input_audio_tokens", sa.BigInteger, nullable=False),
     sa.Column("output_audio_tokens", sa.BigInteger, nullable=False),
+    sa.Column("estimated", sa.Boolean, nullable=False),
+    sa.Column("cost_nanousd", sa.BigInteger),
+    sa.Column("price_source", Words),
+    sa.Column("duration_ms", sa.BigInteger, nullable=False),
+    sa.Column("first_token_ms", sa.BigInteger),
+    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("ended_at", Moment, nullable=False),
+    # When it came into the database: how late rows are found.
+    sa.Column("recorded_at", Moment, nullable=False),
     sa.Column("cache_write_1h_tokens", sa.BigInteger, nullable=False),
     sa.Column("input_image_tokens", sa.BigInteger, nullable=False),
     sa.Column("output_image_tokens", sa.BigInteger, nullable=False),
     sa.Column("input_characters", sa.BigInteger, nullable=False),
     sa.Column("input_audio_ms", sa.BigInteger, nullable=False),
-    sa.Column("estimated", sa.Boolean, nullable=False),
     sa.Column("service_tier", Words),
     # The cost by the provider's own account; ours stands beside it.
     sa.Column("reported_nanousd", sa.BigInteger),
-    sa.Column("cost_nanousd", sa.BigInteger),
-    sa.Column("price_source", Words),
     # Which edition of the list, or a fingerprint of the config's figures.
     sa.Column("price_version", Words),
     # Of an adjustment: the attempt it corrects, and why. Rows are never edited.
@@ -58,12 +65,6 @@ ledger = sa.Table(
     sa.Column("cache_read_audio_tokens", sa.BigInteger, nullable=False),
     # The windows of budgets that its cost was settled in, as they stood when it was called.
     sa.Column("budgets", Document(tuple[BudgetRef, ...]), nullable=False),
-    sa.Column("duration_ms", sa.BigInteger, nullable=False),
-    sa.Column("first_token_ms", sa.BigInteger),
-    sa.Column("started_at", Moment, nullable=False),
-    sa.Column("ended_at", Moment, nullable=False),
-    # When it came into the database: how late rows are found.
-    sa.Column("recorded_at", Moment, nullable=False),
     sa.Index("ix_ledger_tenant_ended", "tenant_id", "ended_at"),
     sa.Index("ix_ledger_ended", "ended_at"),
     sa.Index("ix_ledger_recorded", "recorded_at"),

@@ -229,6 +229,7 @@ def test_charges_gathered_as_they_come_are_those_taken_together(data):
     windows = [
         (),
         (BudgetRef(budget_id="a", starts_at=AT),),
+        (BudgetRef(budget_id="a", starts_at=AT),),  # equal, and not the same
         (BudgetRef(budget_id="a", starts_at=AT), BudgetRef(budget_id="b", starts_at=AT)),
     ]
     charges = [
@@ -239,6 +240,7 @@ def test_charges_gathered_as_they_come_are_those_taken_together(data):
                 grant=data.draw(st.sampled_from([None, "p", "q"])),
                 user=data.draw(st.sampled_from([None, "ann", "a\ud800", "b\x00"])),
                 tags=data.draw(st.sampled_from([{}, {"team": "x"}])),
+                key_id=data.draw(st.sampled_from(["key_1", "key_2"])),
             ),
             tokens=data.draw(st.integers(0, 9)),
         )
@@ -254,6 +256,16 @@ def test_charges_gathered_as_they_come_are_those_taken_together(data):
     whole = AlikeRows([ledger_parts(charge) for charge in charges])
     assert whole.at(5) == gathered.rows.at(5)
     assert len(charges) == whole.count == gathered.rows.count
+    alone = [row for one in charges for row in rows_at(AlikeRows([ledger_parts(one)]))]
+    assert sorted(alone) == sorted(rows_at(gathered.rows))
+
+
+def rows_at(rows: AlikeRows) -> list[str]:
+    return [
+        repr((*own, *common))
+        for common, columns in rows.at(5)
+        for own in zip(*columns, strict=True)
+    ]
 
 
 async def test_with_the_database_away_everything_waits(store: Store, folder: Path):

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import datetime
+from itertools import chain, combinations
 
 import msgspec
 import pytest
@@ -116,6 +117,34 @@ async def test_rows_are_kept_as_given_however_many_are_alike(store):
         recorded_at = found[row.attempt_id].pop("recorded_at")
         assert isinstance(recorded_at, datetime)
         assert expected == found[row.attempt_id]
+
+
+async def test_rows_are_kept_as_given_whatever_they_happen_to_share(store):
+    """One odd value among many that are the same is no other's."""
+    usual = {"user": None, "first_token_ms": None, "cache_read_tokens": 0, "reasoning_tokens": 0}
+    odd = {"user": "", "first_token_ms": 0, "cache_read_tokens": 3, "reasoning_tokens": 4}
+    given = {}
+    for number, names in enumerate(chain.from_iterable(combinations(odd, n) for n in range(5))):
+        for place in range(20):
+            values = usual | ({name: odd[name] for name in names} if place == number else {})
+            given[f"att_{number:02}{place:02}"] = f"key_{number}", *values.values()
+    rows = [
+        make_row(
+            name,
+            key_id=key_id,
+            user=user,
+            first_token_ms=first_token_ms,
+            usage=Usage(cache_read_tokens=cached, reasoning_tokens=reasoning),
+        )
+        for name, (key_id, user, first_token_ms, cached, reasoning) in given.items()
+    ]
+    await insert(store, *rows)
+
+    async with store.read() as tx:
+        kept = await tx.connection.execute(
+            sa.select(ledger.c.attempt_id, ledger.c.key_id, *(ledger.c[name] for name in usual))
+        )
+    assert given == {name: tuple(values) for name, *values in kept}
 
 
 @pytest.mark.parametrize(

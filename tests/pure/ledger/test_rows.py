@@ -54,9 +54,10 @@ def test_each_value_stands_in_its_own_column():
     known = msgspec.structs.asdict(opening) | msgspec.structs.asdict(charge)
     known |= {"outcome": "interrupted", "adjusts": None, "reason": None}
 
-    own, common, *documents = ledger_parts(charge)
+    own, common, *documents, owner = ledger_parts(charge)
     values = dict(zip(FIELDS, (*own, *common, *documents), strict=True))
 
     assert {name: known[name] for name in FIELDS if name in known} | msgspec.structs.asdict(
         usage
     ) == values
+    assert "p_1" == owner
