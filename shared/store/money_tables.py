@@ -68,10 +68,9 @@ ledger = sa.Table(
     sa.Index("ix_ledger_tenant_ended", "tenant_id", "ended_at"),
     sa.Index("ix_ledger_ended", "ended_at"),
     sa.Index("ix_ledger_recorded", "recorded_at"),
-    sa.Index("ix_ledger_job", "job_id"),
 )
 
-# Few rows correct others; each of the rest would be in it with nothing.
+# Few rows correct others, and most are of no job: those would be in these with nothing.
 _CORRECTS = ledger.c.adjusts.is_not(None)
 sa.Index(
     "ix_ledger_adjusts",
@@ -79,6 +78,8 @@ sa.Index(
     postgresql_where=_CORRECTS,
     sqlite_where=_CORRECTS,
 )
+_OF_JOB = ledger.c.job_id.is_not(None)
+sa.Index("ix_ledger_job", ledger.c.job_id, postgresql_where=_OF_JOB, sqlite_where=_OF_JOB)
 
 spend_window = sa.Table(
     "spend_window",

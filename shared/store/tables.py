@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from shared.chat.usage import Usage
 from shared.store.columns import Document, Moment, Words
 
-REVISION = "0012"
+REVISION = "0013"
 """The newest migration. Kept here so that a server need not load Alembic to check it."""
 
 VERSION = sa.table("alembic_version", sa.column("version_num", sa.Text))

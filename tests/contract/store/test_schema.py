@@ -46,7 +46,7 @@ def test_tables_and_migrations_agree(store_url):
     engine.dispose()
 
     assert [] == differences
-    assert {"ix_job_claim", "ix_job_lease", "ix_delivery_due"} <= {
+    assert {"ix_job_claim", "ix_job_lease", "ix_delivery_due", "ix_ledger_job"} <= {
         name for name, has_condition in partial.items() if has_condition
     }
 
@@ -59,6 +59,31 @@ def test_the_ledgers_columns_stand_in_the_tables_own_order(store_url):
     engine.dispose()
 
     assert found == [column.name for column in money_tables.ledger.c]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "FROM ledger WHERE job_id = 'job_1'",
+        "FROM job JOIN ledger ON ledger.job_id = job.id WHERE job.batch_id = 'batch_1'",
+        "FROM job LEFT JOIN ledger ON ledger.job_id = job.id AND ledger.outcome = 'succeeded'",
+    ],
+)
+def test_a_jobs_calls_are_found_by_the_index_that_leaves_all_others_out(store_url, query):
+    parsed = parse_store_url(store_url)
+    engine = sa.create_engine(parsed.for_blocking())
+    explain = "EXPLAIN QUERY PLAN"
+    with engine.connect() as connection:
+        if parsed.backend == "postgresql":  # with no rows it takes any way that is left
+            explain = "EXPLAIN"
+            for way in ("seqscan", "hashjoin", "mergejoin"):
+                connection.exec_driver_sql(f"SET enable_{way} = off")
+        plan = connection.exec_driver_sql(
+            f"{explain} SELECT sum(ledger.cost_nanousd) {query}"
+        ).all()
+    engine.dispose()
+
+    assert any("ix_ledger_job" in row[-1] for row in plan)
 
 
 def test_the_newest_migration_is_the_one_servers_ask_for():
