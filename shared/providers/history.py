@@ -40,29 +40,37 @@ class Turn(MessageHead, gc=False):
 
 
 _decode_turns = msgspec.json.Decoder(list[Turn]).decode
+_BOTH = frozenset({"user", "assistant"})
+
+
+def _is_led(turns: Sequence[Turn], roles: set[str]) -> bool:
+    """Return whether the first message, and no other, is the system's."""
+    others = {turn.role for turn in turns[1:]}
+    return others <= _BOTH and roles - others <= {"system"}
 
 
 class History:
     """Who has spoken, and how; what was said is not kept.
 
-    `calls`: there are calls of tools, or results. `parts`: some content is a list of parts. `raw`
-    is the body that this was read from, None where it was the messages alone.
+    `calls`: there are calls of tools, or results. `parts`: some content is a list of parts.
+    `plain`: neither, and nobody has spoken but user and assistant, after one system message at
+    most. `raw` is the body that this was read from, None where it was the messages alone.
     """
 
-    __slots__ = ("calls", "parts", "raw", "roles", "turns")
+    __slots__ = ("calls", "parts", "plain", "raw", "roles", "turns")
 
     def __init__(self, turns: Sequence[Turn], raw: bytes | None = None) -> None:
         self.turns = turns
         self.raw = raw
-        self.roles: set[str] = set()
+        self.roles = roles = {turn.role for turn in turns}
         self.calls = self.parts = False
         for turn in turns:
-            self.roles.add(turn.role)
             if turn.tool_calls or turn.tool_call_id is not None:
                 self.calls = True
             if type(turn.content) is list:
                 self.parts = True
             turn.content = None
+        self.plain = not self.calls and not self.parts and (roles <= _BOTH or _is_led(turns, roles))
 
 
 def history_of(messages: msgspec.Raw) -> History | None:

@@ -8,7 +8,7 @@ import msgspec
 
 from shared.errors import InvalidRequest
 from shared.providers.dialects.data_url import is_data_url, read_data_url
-from shared.providers.dialects.openai_draft import Draft
+from shared.providers.dialects.openai_draft import Draft, idle_in_plain_text
 
 _BEGIN = 4_096
 _END = 64
@@ -45,6 +45,7 @@ _decode_image = msgspec.json.Decoder(_Image).decode
 _decode_parts = msgspec.json.Decoder(list[_Part]).decode
 
 
+@idle_in_plain_text
 def calls_answered(draft: Draft) -> None:
     """Every call in the history has its result right after it, and every result its call.
 
@@ -81,6 +82,7 @@ def _refuse_waiting(waiting: list[str]) -> None:
         )
 
 
+@idle_in_plain_text
 def pictures_readable(draft: Draft) -> None:
     """Pictures inside the request are pictures, and their base64 is whole.
 

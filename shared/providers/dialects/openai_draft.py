@@ -6,6 +6,7 @@ nothing and goes out as it came; translated bodies are plain values already.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -36,6 +37,7 @@ HARMLESS: Mapping[str, tuple[object, ...]] = {
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_heads = msgspec.json.Decoder(list[MessageHead]).decode
+_OF_TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 
 
 class Draft:
@@ -90,6 +92,14 @@ class Draft:
             self._history_of = value
             self._history = history_of(value) if isinstance(value, msgspec.Raw) else None
         return self._history
+
+    def is_plain(self) -> bool:
+        """Return whether it is for certain a chat in mere text: no parts, no tools, no odd roles.
+
+        No step makes it anything else.
+        """
+        history = self.history()
+        return history is not None and history.plain and _OF_TOOLS.isdisjoint(self.body)
 
     def calls_tools(self) -> bool:
         """Return whether there may be calls or their results among the messages."""
@@ -179,6 +189,19 @@ def calls_of(message: Json) -> list[Json]:
 Step = Callable[[Draft], None]
 """One change to a draft. It raises UnsupportedParameter for what cannot be left out."""
 
+_idle_in_plain_text: set[Step] = set()
+
+
+def idle_in_plain_text(step: Step) -> Step:
+    """Mark a step that has nothing to do where a draft `is_plain`: most are, so it is not taken."""
+    _idle_in_plain_text.add(step)
+    return step
+
+
+@lru_cache(maxsize=256)
+def _for_plain_text(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    return tuple(step for step in steps if step not in _idle_in_plain_text)
+
 
 def drafted(
     raw: bytes,
@@ -207,7 +230,7 @@ def drafted(
 
 def applied(draft: Draft, steps: tuple[Step, ...]) -> Draft:
     """Return the draft after all its vendor's steps, without what the operator has ruled out."""
-    for step in steps:
+    for step in _for_plain_text(steps) if draft.is_plain() else steps:
         step(draft)
     draft.rule_out()
     return draft

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from shared.errors import UnsupportedParameter
-from shared.providers.dialects.openai_draft import Draft, Json, Step, calls_of
+from shared.providers.dialects.openai_draft import Draft, Json, Step, calls_of, idle_in_plain_text
 from shared.providers.history import Turn
 
 CACHE_MARK = "cache_control"
@@ -14,6 +14,7 @@ _SYSTEM = ("system", "developer")
 _THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details")
 
 
+@idle_in_plain_text
 def developer_as_system(draft: Draft) -> None:
     """`developer` is OpenAI's own word."""
     if not draft.has_role("developer"):
@@ -23,6 +24,7 @@ def developer_as_system(draft: Draft) -> None:
             message["role"] = "system"
 
 
+@idle_in_plain_text
 def system_first(draft: Draft) -> None:
     """Put all that leads into one system message, and turn later ones into tagged user text.
 
@@ -110,6 +112,7 @@ def thoughts_as(name: str | None, *, details: bool = False) -> Step:
     return step
 
 
+@idle_in_plain_text
 def without_call_extras(draft: Draft) -> None:
     """Calls in the history are sent without what other vendors added to them."""
     if not draft.calls_tools():
@@ -144,6 +147,7 @@ def refuses_parts(*kinds: str) -> Step:
     """
     words = [f'"{kind}"'.encode() for kind in kinds]
 
+    @idle_in_plain_text
     def step(draft: Draft) -> None:
         if not draft.has_parts() or not any(map(draft.mentions, words)):
             return
@@ -159,6 +163,7 @@ def refuses_parts(*kinds: str) -> Step:
     return step
 
 
+@idle_in_plain_text
 def refuses_file_urls(draft: Draft) -> None:
     """Documents are taken inside the request or by an upload's id, not by address.
 
@@ -184,6 +189,7 @@ def short_call_ids(rule: Callable[[str], bool], made: Callable[[str, int], str])
     `made` is asked for a new one, and again with 1, 2 … while that is taken in this request.
     """
 
+    @idle_in_plain_text
     def step(draft: Draft) -> None:
         if draft.calls_tools() and not all(map(rule, _ids(draft))):
             _renamed(draft, rule, made)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from shared.providers.dialects.openai_draft import Draft, Json, Step, calls_of
+from shared.providers.dialects.openai_draft import Draft, Json, Step, calls_of, idle_in_plain_text
 from shared.providers.history import Call, Turn
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -22,6 +22,7 @@ _EMPTY = (b"[]", b"null")
 _decode_named = msgspec.json.Decoder(list[Call]).decode
 
 
+@idle_in_plain_text
 def no_idle_tool_fields(draft: Draft) -> None:
     """Settings of tools are refused where there are none; an empty list is none."""
     body = draft.body
@@ -35,6 +36,7 @@ def no_idle_tool_fields(draft: Draft) -> None:
             del body[name]
 
 
+@idle_in_plain_text
 def safe_tool_names(draft: Draft) -> None:
     """Give tools with names that vendors refuse another one, for the length of this call.
 

@@ -78,6 +78,68 @@ def test_bytes_and_plain_values_come_to_the_same(kind, messages):
     assert plain == outcome(drafted(raw, model="m", params={}, history=known), steps)
 
 
+PLAIN = st.builds(
+    lambda led, said: [*led, *said],
+    st.lists(st.builds(lambda words: {"role": "system", "content": words}, WORDS), max_size=1),
+    st.lists(
+        st.fixed_dictionaries(
+            {"role": st.sampled_from(["user", "assistant"])},
+            optional={
+                "content": st.none() | WORDS,
+                "name": WORDS,
+                "reasoning_content": WORDS,
+                "refusal": WORDS,
+                "cache_control": st.just({"type": "ephemeral"}),
+                "tool_calls": st.none() | st.just([]),
+            },
+        ),
+        max_size=3,
+    ),
+)
+FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "temperature": st.just(2),
+        "stop": st.just(["a"] * 5),
+        "tools": st.none()
+        | st.lists(st.fixed_dictionaries({"function": st.builds(lambda n: {"name": n}, NAMES)})),
+        "tool_choice": st.just("required"),
+        "parallel_tool_calls": st.booleans(),
+    },
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(messages=PLAIN, fields=FIELDS)
+def test_what_is_left_out_for_plain_text_would_change_nothing(kind, messages, fields):
+    steps = adapter_for(kind).vendor.steps
+    body = {"model": "m", "messages": messages, **fields}
+    raw = json.dumps(body).encode()
+    draft = drafted(raw, model="m", params={})
+
+    assert draft.is_plain() == (not fields.keys() & {"tools", "tool_choice", "parallel_tool_calls"})
+    assert outcome(Draft(body, model="m", raw=raw), steps) == outcome(draft, steps)
+
+
+@pytest.mark.parametrize(
+    ("roles", "plain"),
+    [
+        ([], True),
+        (["system"], True),
+        (["system", "user", "assistant", "user"], True),
+        (["user", "system"], False),
+        (["system", "system", "user"], False),
+        (["developer", "user"], False),
+        (["user", "tool"], False),
+        (["user", "function"], False),
+    ],
+)
+def test_plain_text_is_of_user_and_assistant_after_one_system_message(roles, plain):
+    messages = [{"role": role, "content": "x"} for role in roles]
+
+    assert plain == history_of(msgspec.Raw(json.dumps(messages).encode())).plain
+
+
 @pytest.mark.parametrize(
     ("messages", "calls", "parts"),
     [
