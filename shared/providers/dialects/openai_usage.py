@@ -89,26 +89,49 @@ def usage_of_wire(wire: WireUsage | None, tier: object = None) -> Usage | None:
     elif completion is None:
         completion = max(0, (total or 0) - prompt)
     completion = completion or 0
-    inside = wire.prompt_tokens_details or _NOT_INSIDE
-    outside = wire.completion_tokens_details or _NOT_OUTSIDE
-    reasoning = outside.reasoning_tokens or 0
+    cache_read, cache_write, audio_in = _inside(wire)
+    outside = wire.completion_tokens_details
+    reasoning = audio_out = 0
+    if outside is not None:
+        reasoning, audio_out = outside.reasoning_tokens or 0, outside.audio_tokens or 0
     if reasoning and wire.total_tokens == prompt + completion + reasoning:
         completion += reasoning  # xAI's chat puts it beside the completion, not inside
-    cache_read = min(_cache_read(wire, inside), prompt)
-    cache_write = min(inside.cache_write_tokens or 0, prompt - cache_read)
+    if cache_read or cache_write or audio_in or reasoning or audio_out:
+        cache_read = min(cache_read, prompt)
+        cache_write = min(cache_write, prompt - cache_read)
+        audio_in = min(audio_in, prompt - cache_read - cache_write)
+        reasoning, audio_out = min(reasoning, completion), min(audio_out, completion)
+    tools = wire.server_tool_use
+    searches = 0 if tools is None else tools.web_search_requests or 0
+    tells_cost = wire.cost is not None or wire.cost_in_usd_ticks is not None
     return Usage(
         input_tokens=prompt,
         output_tokens=completion,
         cache_read_tokens=cache_read,
         cache_write_tokens=cache_write,
-        reasoning_tokens=min(reasoning, completion),
-        input_audio_tokens=min(inside.audio_tokens or 0, prompt - cache_read - cache_write),
-        output_audio_tokens=min(outside.audio_tokens or 0, completion),
-        web_searches=_searches(wire),
+        reasoning_tokens=reasoning,
+        input_audio_tokens=audio_in,
+        output_audio_tokens=audio_out,
+        web_searches=wire.num_search_queries or searches,
         estimated=estimated,
         service_tier=tier[:MOST_TIER] if isinstance(tier, str) and tier else None,
-        reported_nanousd=_reported(wire),
+        reported_nanousd=reported_nanousd(wire.cost, wire.cost_in_usd_ticks)
+        if tells_cost
+        else None,
     )
+
+
+def _inside(wire: WireUsage) -> tuple[int, int, int]:
+    """Return what is told of the prompt: tokens read from a cache, written to it, and of sound."""
+    cache_read, cache_write, audio = wire.prompt_cache_hit_tokens, 0, 0
+    inside = wire.prompt_tokens_details
+    if inside is not None:
+        cache_write, audio = inside.cache_write_tokens or 0, inside.audio_tokens or 0
+        if inside.cached_tokens is not None:
+            cache_read = inside.cached_tokens
+    if cache_read is None:
+        cache_read = wire.num_cached_tokens or 0
+    return cache_read, cache_write, audio
 
 
 def reported_nanousd(cost: object, ticks: object = None) -> int | None:
@@ -123,29 +146,6 @@ def reported_nanousd(cost: object, ticks: object = None) -> int | None:
     if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost <= _MOST_USD:
         return int((Decimal(str(cost)) * _NANO).to_integral_value(ROUND_HALF_UP))
     return None
-
-
-def _reported(wire: WireUsage) -> int | None:
-    if wire.cost is None and wire.cost_in_usd_ticks is None:
-        return None
-    return reported_nanousd(wire.cost, wire.cost_in_usd_ticks)
-
-
-_NOT_INSIDE = _Inside()
-_NOT_OUTSIDE = _Outside()
-
-
-def _cache_read(wire: WireUsage, inside: _Inside) -> int:
-    if inside.cached_tokens is not None:
-        return inside.cached_tokens
-    if wire.prompt_cache_hit_tokens is not None:
-        return wire.prompt_cache_hit_tokens
-    return wire.num_cached_tokens or 0
-
-
-def _searches(wire: WireUsage) -> int:
-    tools = wire.server_tool_use
-    return wire.num_search_queries or (0 if tools is None else tools.web_search_requests or 0)
 
 
 def usage_in(answer: Mapping[str, object]) -> object:
