@@ -13,7 +13,6 @@ from shared.clock import Clock
 from shared.errors import FailureKind, UpstreamError
 from shared.providers.exchange import HttpRequest, OpenResponse
 from shared.providers.http1_answer import Answer
-from shared.providers.http1_connection import Connection
 from shared.providers.http1_pool import Pool
 from shared.providers.http1_request import IDEMPOTENT, Head, Heads
 
@@ -82,23 +81,21 @@ class _OpenCall:
             connection = await pool.connect(head.origin, answer, connect_s=self._connect_s)
         else:
             connection.call(answer)
-        await self._ask(connection, head, answer)
-        if answer.failure is not None and connection.reused and _may_repeat(head, answer):
-            answer = self._answer = Answer(pool.loop)
-            connection = await pool.connect(head.origin, answer, connect_s=self._connect_s)
-            await self._ask(connection, head, answer)
-        if not answer.opened and answer.failure is not None:
-            raise answer.failure
-        return answer
-
-    async def _ask(self, connection: Connection, head: Head, answer: Answer) -> None:
-        connection.send(head, self._request.body)
         try:
-            while not answer.opened and answer.failure is None:
-                await answer.more()
+            connection.send(head, self._request.body)
+            while not answer.opened:
+                if answer.failure is None:
+                    await answer.more()
+                elif connection.reused and _may_repeat(head, answer):
+                    answer = self._answer = Answer(pool.loop)
+                    connection = await pool.connect(head.origin, answer, connect_s=self._connect_s)
+                    connection.send(head, self._request.body)
+                else:
+                    raise answer.failure
         except BaseException:
             answer.leave()
             raise
+        return answer
 
     async def __aexit__(
         self,
