@@ -6,6 +6,7 @@ so nothing of one caller can reach the next.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import lru_cache
 from typing import Protocol
 
 from typing_extensions import override
@@ -43,7 +44,7 @@ class Headers(Mapping[str, str]):
     @override
     def get(self, name: str, default: object = None) -> object:  # type: ignore[override]
         """Return the value, or the default: no exception on the way, for most look-ups miss."""
-        value = self._lines.get(name.lower().encode("latin-1", "replace"))
+        value = self._lines.get(_wire_name(name))
         return default if value is None else _text(value)
 
     @override
@@ -164,11 +165,10 @@ class Answer:
         self._source = source
 
     def open(self, status: int, headers: Mapping[bytes, bytes]) -> None:
-        """Take the head; header names are lower case."""
+        """Take the head; header names are lower case. As after `add`, `arrived` must follow."""
         self.status = status
         self._headers = headers
         self.opened = True
-        self._wake()
 
     def add(self, piece: bytes) -> None:
         """Take some bytes of the body; nobody hears of them before `arrived`, `end` or `fail`."""
@@ -176,17 +176,18 @@ class Answer:
         self.buffered_bytes += len(piece)
 
     def arrived(self) -> None:
-        """Wake a reader who waits for what was added, unless somebody takes it at once."""
+        """Have what has come taken at once, or else the reader look at it, if one waits."""
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        if self.taker is not None:
-            pieces = self._pieces
-            if self.taker(pieces[0] if len(pieces) == 1 else b"".join(pieces)):
-                pieces.clear()
-                self.buffered_bytes = 0
-                return
-        waiter.set_result(None)
+        pieces, taker = self._pieces, self.taker
+        if taker is None or not pieces:
+            waiter.set_result(None)
+        elif taker(pieces[0] if len(pieces) == 1 else b"".join(pieces)):
+            pieces.clear()
+            self.buffered_bytes = 0
+        else:
+            waiter.set_result(None)
 
     def end(self) -> None:
         """Take the body's orderly end."""
@@ -231,6 +232,11 @@ class _Chunks(PushedChunks):
                 raise StopAsyncIteration
             await answer.more()
         return answer.take()
+
+
+@lru_cache(maxsize=256)
+def _wire_name(name: str) -> bytes:
+    return name.lower().encode("latin-1", "replace")
 
 
 def _text(value: bytes) -> str:

@@ -173,10 +173,10 @@ class Connection(asyncio.BaseProtocol):
             return
         if parser.complete:
             self._finish(answer)
-        elif answer.buffered_bytes:
-            answer.arrived()
-            if answer.buffered_bytes > READ_AHEAD_BYTES and not answer.paused:
-                self._pause(answer)
+            return
+        answer.arrived()
+        if answer.buffered_bytes > READ_AHEAD_BYTES and not answer.paused:
+            self._pause(answer)
 
     def _stop(self, answer: Answer, error: Exception) -> None:
         """End the connection after bytes that make no sense, or that came after the end."""

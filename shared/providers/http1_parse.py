@@ -94,17 +94,16 @@ class Parser:
         if self._answer.opened:
             return
         length_bytes = len(name) + len(value)
-        self._head_bytes += length_bytes
-        self._header_count += 1
-        if (
-            length_bytes > MAX_LINE_BYTES
-            or self._head_bytes > MAX_HEAD_BYTES
-            or self._header_count > MAX_HEADERS
+        self._head_bytes = head_bytes = self._head_bytes + length_bytes
+        self._header_count = count = self._header_count + 1
+        if count > MAX_HEADERS or (
+            head_bytes > MAX_LINE_BYTES
+            and (length_bytes > MAX_LINE_BYTES or head_bytes > MAX_HEAD_BYTES)
         ):
             raise Unreadable
-        lower = name.lower()
-        if lower not in self._headers:
-            self._headers[lower] = value
+        lower, headers = name.lower(), self._headers
+        if lower not in headers:
+            headers[lower] = value
         elif lower == b"transfer-encoding":
             raise Unreadable
 
