@@ -1,6 +1,7 @@
 """Asking any server that speaks OpenAI's dialect; the adapters are its rows."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 from typing_extensions import override
@@ -18,7 +19,7 @@ from shared.providers.dialects.passed import ENDPOINTS as PASSED
 from shared.providers.dialects.passed import PassedExchange, rewritten
 from shared.providers.dialects.responses_relay import ResponsesRelayExchange, rewrite
 from shared.providers.exchange import Exchange, HttpRequest
-from shared.providers.headers import EVENTS, call_headers
+from shared.providers.headers import EVENTS, bearer, call_headers
 from shared.providers.request import InferenceRequest
 from shared.providers.served import chat_of
 from shared.providers.target import Target
@@ -31,6 +32,9 @@ ENDPOINTS = frozenset({*GENERATING, EMBEDDINGS_PATH})
 CHAT_ONLY = frozenset({CHAT_PATH})
 RESPONSES_PATH = "/v1/responses"
 WITH_RESPONSES = frozenset({*ENDPOINTS, RESPONSES_PATH})
+JSON = "application/json"
+MOST_WAYS = 256
+"""Distinct ways kept; they hold keys, so they do not pile up for ever."""
 
 
 class Vendor(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,12 +120,15 @@ def relay(
         InvalidRequest: the body is not of its dialect's form.
     """
     endpoint = asked_endpoint(vendor, request, target)
-    way = Way(
-        url=endpoint_url(base_url, endpoint),
-        auth={"authorization": f"Bearer {secret}"} if secret else {},
-        stream_options=vendor.stream_options,
-    )
+    way = _bearer_way(base_url, endpoint, secret, stream_options=vendor.stream_options)
     return asked(vendor, way, provider=provider, secret=secret, request=request, target=target)
+
+
+@lru_cache(maxsize=MOST_WAYS)
+def _bearer_way(base_url: str, endpoint: str, secret: str | None, *, stream_options: bool) -> Way:
+    return Way(
+        url=endpoint_url(base_url, endpoint), auth=bearer(secret), stream_options=stream_options
+    )
 
 
 def asked_endpoint(vendor: Vendor, request: InferenceRequest, target: Target) -> str:
@@ -154,7 +161,8 @@ def asked(
         UnsupportedParameter: the vendor cannot do what was asked.
         InvalidRequest: the body is not of its dialect's form.
     """
-    headers = _headers(vendor, way, provider, request, target)
+    streams = bool(request.head.stream)
+    headers = _headers(vendor, way, provider, target, accept=EVENTS if streams else JSON)
     if request.endpoint in PASSED and request.endpoint in vendor.endpoints:
         return _passed(way, headers, provider, secret, request, target)
     if request.endpoint not in vendor.endpoints:
@@ -183,14 +191,15 @@ def asked(
     elif request.endpoint == EMBEDDINGS_PATH:
         inputs = inputs_of(draft)
         refuse_dropped(applied(draft, vendor.vectors).dropped, target)
-    force = bool(request.head.stream) and way.stream_options and request.endpoint in GENERATING
+    asks_usage = request.head.stream_options is not None and request.include_usage
+    force = streams and way.stream_options and request.endpoint in GENERATING
     return RelayExchange(
         request=HttpRequest(
             url=way.url, headers=headers, body=written(draft, force_stream_usage=force)
         ),
         endpoint=request.endpoint,
-        include_usage=request.include_usage,
-        usage_forced=force and not request.include_usage,
+        include_usage=asks_usage,
+        usage_forced=force and not asks_usage,
         encoding_format=request.head.encoding_format,
         dimensions=request.head.dimensions,
         secret=secret,
@@ -287,14 +296,9 @@ def translated(
 
 
 def _headers(
-    vendor: Vendor,
-    way: Way,
-    provider: ProviderConfig,
-    request: InferenceRequest,
-    target: Target,
+    vendor: Vendor, way: Way, provider: ProviderConfig, target: Target, *, accept: str
 ) -> dict[str, str]:
     own = way.auth
     if vendor.headers:
         own = {**own, **{name.lower(): value for name, value in vendor.headers.items()}}
-    accept = EVENTS if request.head.stream else "application/json"
     return call_headers(provider, target, own, accept=accept)
