@@ -1,6 +1,6 @@
 """The loop over a plan, the same for whole answers and streams, for the API and for jobs."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -81,7 +81,7 @@ async def run_chain(
     """
     failed: list[AttemptFailed] = []
     full: list[RateLimitExceeded] = []
-    way = _Way(plan, allowance)
+    way = _Way([*plan.steps], plan.redirects, allowance, plan.redirected)
     while (step := way.next(failed)) is not None:
         tries = 0
         while True:
@@ -118,17 +118,16 @@ async def run_chain(
     raise chain_failure(failed, full)
 
 
-class _Way:
+class _Way(msgspec.Struct, eq=False, gc=False):
     """The steps that are left of a plan; a redirect takes their place, once.
 
     `redirected` is the kind of failure that it was for, which the next of them may mend.
     """
 
-    def __init__(self, plan: Plan, allowance: Allowance) -> None:
-        self.left = [*plan.steps]
-        self._redirects = plan.redirects
-        self._allowance = allowance
-        self.redirected = plan.redirected
+    left: list[Step]
+    _redirects: Mapping[FailureKind, tuple[Step, ...]]
+    _allowance: Allowance
+    redirected: FailureKind | None
 
     def next(self, failed: Sequence[AttemptFailed]) -> Step | None:
         """Take the next step; after a failure, the next that the allowance lets through."""

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import msgspec
 
 from shared.errors import InvalidRequest
-from shared.providers.history import History, Turn
+from shared.providers.history import Turn, history_in
 from shared.providers.request import InferenceRequest, RequestHead
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -106,7 +106,7 @@ def parse_request(endpoint: str, raw: bytes) -> InferenceRequest:
         raise InvalidRequest(f"{endpoint} does not stream; leave `stream` out.", param="stream")
     count, history = 1, None
     if isinstance(messages, list):
-        count, history = _counted(len(messages)), History(messages, raw)
+        count, history = _counted(len(messages)), history_in(messages, raw)
     elif messages is not None:
         count = _count_messages(messages)
     elif _kind(getattr(head, path.needs)) not in b'"[':

@@ -57,32 +57,23 @@ class Kit(msgspec.Struct, frozen=True, kw_only=True):
     fetcher: Fetcher | None = None
 
 
-class Runner:
+class Runner(msgspec.Struct, eq=False):
     """Makes the attempts of one request; the chain decides which.
 
     `dropped` are the caller's fields that the target which answered could not be asked.
     """
 
-    def __init__(
-        self,
-        kit: Kit,
-        principal: Principal,
-        request: InferenceRequest,
-        books: Books,
-        context: CallContext,
-        ticket: Ticket,
-    ) -> None:
-        self.ticket = ticket
-        self._kit = kit
-        self._principal = principal
-        self._request = request
-        self._books = books
-        self._context = context
-        self.shown: list[FailedAttempt] = []
-        self.spent_nanousd = 0
-        self._estimated = False
-        self.dropped: tuple[str, ...] = ()
-        self._preparation: Preparation | None = None
+    _kit: Kit
+    _principal: Principal
+    _request: InferenceRequest
+    _books: Books
+    _context: CallContext
+    ticket: Ticket
+    shown: list[FailedAttempt] = []
+    spent_nanousd: int = 0
+    dropped: tuple[str, ...] = ()
+    _estimated: bool = False
+    _preparation: Preparation | None = None
 
     async def whole(self, tried: Try) -> tuple[Reply, Attempt]:
         """Call for a whole answer.
@@ -162,9 +153,8 @@ class Runner:
 
     def doubt(self, attempt: Attempt) -> CostDoubt | None:
         """Return what is not sure of the cost of the request so far, with its last attempt's."""
-        if attempt.doubt == "unknown":
-            return "unknown"
-        return "estimated" if self._estimated or attempt.doubt is not None else None
+        doubt = attempt.doubt
+        return "estimated" if doubt is None and self._estimated else doubt
 
     def _won(self, shown: FailedAttempt, attempt: Attempt) -> None:
         self.shown.append(shown)

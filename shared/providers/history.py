@@ -49,7 +49,7 @@ def _is_led(turns: Sequence[Turn], roles: set[str]) -> bool:
     return others <= _BOTH and roles - others <= {"system"}
 
 
-class History:
+class History(msgspec.Struct, frozen=True, gc=False):
     """Who has spoken, and how; what was said is not kept.
 
     `calls`: there are calls of tools, or results. `parts`: some content is a list of parts.
@@ -57,25 +57,32 @@ class History:
     most. `raw` is the body that this was read from, None where it was the messages alone.
     """
 
-    __slots__ = ("calls", "parts", "plain", "raw", "roles", "turns")
-
-    def __init__(self, turns: Sequence[Turn], raw: bytes | None = None) -> None:
-        self.turns = turns
-        self.raw = raw
-        self.roles = roles = {turn.role for turn in turns}
-        self.calls = self.parts = False
-        for turn in turns:
-            if turn.tool_calls or turn.tool_call_id is not None:
-                self.calls = True
-            if type(turn.content) is list:
-                self.parts = True
-            turn.content = None
-        self.plain = not self.calls and not self.parts and (roles <= _BOTH or _is_led(turns, roles))
+    turns: Sequence[Turn]
+    roles: set[str]
+    calls: bool
+    parts: bool
+    plain: bool
+    raw: bytes | None = None
 
 
 def history_of(messages: msgspec.Raw) -> History | None:
     """Return what a look at the messages tells; None where some are of another form."""
     try:
-        return History(_decode_turns(messages))
+        return history_in(_decode_turns(messages))
     except (ValueError, RecursionError):
         return None
+
+
+def history_in(turns: Sequence[Turn], raw: bytes | None = None) -> History:
+    """Return what the messages tell, which were read from the body `raw`; forgets what they say."""
+    roles: set[str] = set()
+    calls = parts = False
+    for turn in turns:
+        roles.add(turn.role)
+        if turn.tool_calls or turn.tool_call_id is not None:
+            calls = True
+        if type(turn.content) is list:
+            parts = True
+        turn.content = None
+    plain = not calls and not parts and (roles <= _BOTH or _is_led(turns, roles))
+    return History(turns, roles, calls, parts, plain, raw)

@@ -9,6 +9,8 @@ import ssl
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
+import msgspec
+
 from shared.clock import Clock
 from shared.errors import FailureKind, UpstreamError
 from shared.providers.exchange import HttpRequest, OpenResponse
@@ -60,17 +62,14 @@ class Http1Transport:
             await pool.aclose()
 
 
-class _OpenCall:
+class _OpenCall(msgspec.Struct, eq=False):
     """The call as a context: entered when the head is there, left with the connection free."""
 
-    __slots__ = ("_answer", "_connect_s", "_heads", "_pool", "_request")
-
-    def __init__(self, pool: Pool, heads: Heads, request: HttpRequest, connect_s: float) -> None:
-        self._pool = pool
-        self._heads = heads
-        self._request = request
-        self._connect_s = connect_s
-        self._answer: Answer | None = None
+    _pool: Pool
+    _heads: Heads
+    _request: HttpRequest
+    _connect_s: float
+    _answer: Answer | None = None
 
     async def __aenter__(self) -> Answer:
         head = self._heads.of(self._request)
