@@ -35,16 +35,19 @@ async def call_whole(
     allowed_s = min(timeouts.attempt_s, limit_s)
     connect_s = min(timeouts.connect_s, allowed_s)
     fanned = exchange if isinstance(exchange, FannedExchange) else None
+    answers: list[HttpResponse] = []
     try:
         async with clock.timeout(allowed_s):
             if fanned is not None:
                 answers = await _ask_all(exchange, fanned.requests, transport, connect_s)
             else:  # as `_ask` does, without its turn each time that the call wakes up
                 async with transport.open(exchange.request, connect_s=connect_s) as response:
-                    answer = HttpResponse(
-                        status=response.status,
-                        headers=response.headers,
-                        body=await response.read(MAX_ANSWER_BYTES),
+                    answers.append(
+                        HttpResponse(
+                            status=response.status,
+                            headers=response.headers,
+                            body=await response.read(MAX_ANSWER_BYTES),
+                        )
                     )
     except TimeoutError as error:
         raise UpstreamError(
@@ -52,9 +55,9 @@ async def call_whole(
         ) from error
     if fanned is not None:
         return fanned.read_all(answers)
-    if answer.status in SUCCESS:
-        return exchange.read(answer)
-    raise exchange.error_of(answer)
+    if answers[0].status in SUCCESS:
+        return exchange.read(answers[0])
+    raise exchange.error_of(answers[0])
 
 
 async def _ask(request: HttpRequest, transport: Transport, connect_s: float) -> HttpResponse:

@@ -83,14 +83,15 @@ class _OpenCall(msgspec.Struct, eq=False):
         try:
             connection.send(head, self._request.body)
             while not answer.opened:
-                if answer.failure is None:
+                failure = answer.failure
+                if failure is None:
                     await answer.more()
                 elif connection.reused and _may_repeat(head, answer):
                     answer = self._answer = Answer(pool.loop)
                     connection = await pool.connect(head.origin, answer, connect_s=self._connect_s)
                     connection.send(head, self._request.body)
                 else:
-                    raise answer.failure
+                    raise failure
         except BaseException:
             answer.leave()
             raise
