@@ -35,14 +35,13 @@ SLOT_SLACK_S = 5.0
 _NOT_YET = -1
 
 
-class Estimates:
+class Estimates(msgspec.Struct, eq=False, gc=False):
     """What one request can use and cost at most, at each target that it may go to."""
 
-    def __init__(self, request: InferenceRequest, catalog: Catalog) -> None:
-        self._request = request
-        self._catalog = catalog
-        self._usages: dict[int, Usage] = {}
-        self._costs: dict[int, int | None] = {}
+    _request: InferenceRequest
+    _catalog: Catalog
+    _usages: dict[int, Usage] = {}
+    _costs: dict[int, int | None] = {}
 
     def usage(self, step: Step) -> Usage:
         """Return what the call will hardly exceed, in tokens."""
@@ -99,24 +98,19 @@ def places_of(plan: Plan) -> tuple[Place, ...]:
     return tuple(dict.fromkeys((*steps, *spare)))
 
 
-class Ticket:
+class Ticket(msgspec.Struct, eq=False):
     """One admitted call: what it has taken from limits and budgets, given back by `close`.
 
     `standing` is what is left of the caller's limits, None where there are none.
     """
 
-    __slots__ = ("_asked", "_limiter", "_taken", "_used_tokens", "estimates", "hold", "standing")
-
-    def __init__(
-        self, estimates: Estimates, limiter: Limiter, taken: Taken | None, hold: Hold | None
-    ) -> None:
-        self.estimates = estimates
-        self.hold = hold
-        self.standing: Standing | None = None if taken is None else taken.standing
-        self._limiter = limiter
-        self._taken = taken
-        self._used_tokens = 0
-        self._asked = False
+    estimates: Estimates
+    hold: Hold | None
+    standing: Standing | None
+    _limiter: Limiter
+    _taken: Taken | None
+    _used_tokens: int = 0
+    _asked: bool = False
 
     def spend(
         self, usage: Usage, cost_nanousd: int | None, budgets: tuple[BudgetRef, ...] = ()
@@ -243,7 +237,8 @@ class Admission:
             if taken is not None:
                 self._limiter.undo(taken)
             raise
-        return Ticket(estimates, self._limiter, taken, hold)
+        standing = None if taken is None else taken.standing
+        return Ticket(estimates, hold, standing, self._limiter, taken)
 
     async def enter(self, step: Step, limits: Scope, estimates: Estimates, left_s: float) -> Room:
         """Take one attempt's share of its target's limits. Settle or leave the room it gives.

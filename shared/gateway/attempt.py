@@ -1,5 +1,7 @@
 """One call to a provider, from its opening in the books to its one charge."""
 
+import msgspec
+
 from shared.chat.usage import Usage, bounded
 from shared.clock import Clock
 from shared.errors import CHAIN_CODES, FailedAttempt, FailureKind, GatewayError, UpstreamError
@@ -10,7 +12,7 @@ from shared.health.breaker import GOOD, SILENT, Verdict
 from shared.ledger.books import Books, Charge, Opening, Outcome
 from shared.ledger.cost import cost_of, disagrees
 from shared.ledger.rates import ESTIMATE, CompiledPrice
-from shared.routing.plan import Step
+from shared.providers.target import Target
 from shared.telemetry.tally import observe_attempt, observe_cost, observe_doubt
 
 SUCCEEDED = Outcome.SUCCEEDED
@@ -28,34 +30,25 @@ _FAULTS = frozenset(
 )
 
 
-class Attempt:
-    """One call that has been opened in the books; closes itself exactly once."""
+class Attempt(msgspec.Struct, eq=False):
+    """One call that has been opened in the books; closes itself exactly once.
 
-    def __init__(
-        self,
-        clock: Clock,
-        opening: Opening,
-        books: Books,
-        price: CompiledPrice | None,
-        ticket: Ticket,
-        health: HealthBook,
-        step: Step,
-        room: Room | None = None,
-    ) -> None:
-        self.opening = opening
-        self.cost_nanousd: int | None = None
-        self.estimated = False
-        """Whether its cost, once it is known, comes from made-up counts or another's price."""
-        self._clock = clock
-        self._books = books
-        self._price = price
-        self._ticket = ticket
-        self._room = room
-        self._started_s = clock.monotonic()
-        self._closed = False
-        self._health = health
-        self._target = step.target
-        self._watched = health.begin(step.target, step.breaker) if step.breaker.enabled else None
+    `estimated`: its cost, once it is known, comes from made-up counts or another's price.
+    """
+
+    opening: Opening
+    _clock: Clock
+    _books: Books
+    _price: CompiledPrice | None
+    _ticket: Ticket
+    _health: HealthBook
+    _target: Target
+    _room: Room | None
+    _watched: Watched | None
+    _started_s: float
+    cost_nanousd: int | None = None
+    estimated: bool = False
+    _closed: bool = False
 
     def close(
         self,

@@ -251,8 +251,11 @@ class Runner(msgspec.Struct, eq=False):
             if room is not None:
                 room.leave()
             raise
+        clock, health, breaker = kit.clock, kit.health, tried.step.breaker
+        began_s = clock.monotonic()
+        watched = health.begin(target, breaker) if breaker.enabled else None
         attempt = Attempt(
-            kit.clock, opening, self._books, price, self.ticket, kit.health, tried.step, room
+            opening, clock, self._books, price, self.ticket, health, target, room, watched, began_s
         )
         if isinstance(built, UpstreamError):
             raise self._failed(attempt, built) from built

@@ -182,7 +182,7 @@ def asked(
         request.raw,
         model=target.model,
         params=operators(provider, target),
-        can=target.capabilities,
+        able=target.capabilities,
         known_as=target.base_model,
         history=request.history,
     )
@@ -191,15 +191,14 @@ def asked(
     elif request.endpoint == EMBEDDINGS_PATH:
         inputs = inputs_of(draft)
         refuse_dropped(applied(draft, vendor.vectors).dropped, target)
-    asks_usage = request.head.stream_options is not None and request.include_usage
     force = streams and way.stream_options and request.endpoint in GENERATING
     return RelayExchange(
         request=HttpRequest(
             url=way.url, headers=headers, body=written(draft, force_stream_usage=force)
         ),
         endpoint=request.endpoint,
-        include_usage=asks_usage,
-        usage_forced=force and not asks_usage,
+        include_usage=request.include_usage,
+        usage_forced=force and not request.include_usage,
         encoding_format=request.head.encoding_format,
         dimensions=request.head.dimensions,
         secret=secret,
@@ -276,7 +275,7 @@ def translated(
     built = build_request(chat, stream_options=way.stream_options)
     params = operators(provider, target)
     own = {name: value for name, value in params.items() if name not in built.body}
-    draft = Draft({**own, **built.body}, model=target.known_as, own=own, can=target.capabilities)
+    draft = Draft({**own, **built.body}, model=target.known_as, own=own, able=target.capabilities)
     draft.dropped.extend(built.dropped)
     applied(draft, vendor.steps)
     refuse_dropped(draft.dropped, target)

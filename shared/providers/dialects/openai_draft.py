@@ -7,6 +7,7 @@ nothing and goes out as it came; translated bodies are plain values already.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -37,50 +38,41 @@ HARMLESS: Mapping[str, tuple[object, ...]] = {
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_heads = msgspec.json.Decoder(list[MessageHead]).decode
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+_NO_WORD: Mapping[str, bool] = MappingProxyType({})
 _OF_TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 
 
-class Draft:
+class Draft(msgspec.Struct, eq=False):
     """A body under change.
 
     `dropped` are the caller's fields that this vendor cannot be asked. `names` are the tools' names
     that had to be changed, as sent, by the caller's. `own` are the operator's fields: no step takes
-    them out. `can` are the target's declared capabilities by name. `history` is what is known of
-    the messages already.
+    them out. `able` are the target's declared capabilities by name. `raw` are the caller's bytes.
     """
 
-    def __init__(
-        self,
-        body: dict[str, object],
-        *,
-        model: str,
-        raw: bytes | None = None,
-        own: Mapping[str, object] | None = None,
-        can: Mapping[str, bool] | None = None,
-        history: History | None = None,
-    ) -> None:
-        self.body = body
-        self.model = model
-        self.dropped: list[str] = []
-        self.names: dict[str, str] = {}
-        self.own = own or {}
-        self._can = can or {}
-        self._raw = raw
-        self._history = history
-        self._history_of = None if history is None else body.get("messages")
+    body: dict[str, object]
+    model: str
+    raw: bytes | None = None
+    own: Mapping[str, object] = {}
+    able: Mapping[str, bool] = {}
+    dropped: list[str] = []
+    names: dict[str, str] = {}
+    _history_of: object = None
+    _history: History | None = None
 
     @property
     def translated(self) -> bool:
         """Whether the caller spoke another dialect."""
-        return self._raw is None
+        return self.raw is None
 
     def can(self, name: str, *, default: bool) -> bool:
         """Return what the operator says the target can do, else the vendor's default."""
-        return self._can.get(name, default)
+        return self.able.get(name, default)
 
     def mentions(self, word: bytes) -> bool:
         """Return whether the caller's bytes hold the word: a cheap look before a long one."""
-        return self._raw is None or word in self._raw
+        return self.raw is None or word in self.raw
 
     def history(self) -> History | None:
         """Return what one look at the messages tells; None where a step has to look for itself.
@@ -92,6 +84,10 @@ class Draft:
             self._history_of = value
             self._history = history_of(value) if isinstance(value, msgspec.Raw) else None
         return self._history
+
+    def learn(self, history: History) -> None:
+        """Take what is known of the messages already."""
+        self._history_of, self._history = self.body.get("messages"), history
 
     def is_plain(self) -> bool:
         """Return whether it is for certain a chat in mere text: no parts, no tools, no odd roles.
@@ -164,7 +160,7 @@ class Draft:
 
     def rule_out(self) -> None:
         """Take out what the operator says the target cannot do."""
-        for name, able in self._can.items():
+        for name, able in self.able.items():
             if not able:
                 self.drop(name)
 
@@ -208,7 +204,7 @@ def drafted(
     *,
     model: str,
     params: Mapping[str, object],
-    can: Mapping[str, bool] | None = None,
+    able: Mapping[str, bool] = _NO_WORD,
     known_as: str | None = None,
     history: History | None = None,
 ) -> Draft:
@@ -218,14 +214,15 @@ def drafted(
     is, where its name does not tell. `history` counts only where it is that of this very body.
     """
     fields: dict[str, object] = _decode_fields(raw)  # type: ignore[assignment]  # Raws are objects
-    own: Mapping[str, object] = {}
+    own: Mapping[str, object] = _NOTHING
     if params:
         own = {name: value for name, value in params.items() if name not in fields}
         fields.update(own)
     fields["model"] = model
-    if history is not None and history.raw is not raw:
-        history = None
-    return Draft(fields, model=known_as or model, raw=raw, own=own, can=can, history=history)
+    draft = Draft(fields, known_as or model, raw, own, able)
+    if history is not None and history.raw is raw:
+        draft.learn(history)
+    return draft
 
 
 def applied(draft: Draft, steps: tuple[Step, ...]) -> Draft:
