@@ -9,11 +9,13 @@ What one turn of the event loop has to record shares a write.
 import fcntl
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
 
 from shared.errors import StoreUnavailable
 from shared.ledger.books import Charge, Opening
@@ -47,7 +49,8 @@ class Spool:
         self._owner = owner
         self._rotate_bytes = rotate_bytes
         self._turn = 0
-        self._open: dict[str, Opening] = {}
+        self._open: dict[str, bytes] = {}
+        """What is written of the attempts that run, for their charges and the next file."""
         self.opened: list[Opening] = []
         self.ended: list[Charge] = []
         # The unflushed charges from a place in the file on: so that they need not be read and
@@ -78,9 +81,10 @@ class Spool:
         opened, ended = self.opened, self.ended
         if not opened and not ended:
             return
-        self._append(_lines(b"O", opened) + _lines(b"C", ended))
-        for opening in opened:
-            self._open[opening.attempt_id] = opening
+        written = [_encoder.encode(opening) for opening in opened]
+        self._append(_lines(b"O", written) + _lines(b"C", self._encoded(ended)))
+        for opening, line in zip(opened, written, strict=True):
+            self._open[opening.attempt_id] = line
         opened.clear()
         if ended:
             charges, ended[:] = [*ended], []
@@ -91,6 +95,15 @@ class Spool:
             except BaseException:
                 self._read_from_here()  # a bug: the file has them all the same
                 raise
+
+    def _encoded(self, charges: Iterable[Charge]) -> list[bytes]:
+        """Return their JSON. The opening, the most of it, is taken as it was written."""
+        encoded = []
+        for charge in charges:
+            opening = self._open.get(charge.opening.attempt_id)
+            whole = charge if opening is None else replace(charge, opening=Raw(opening))
+            encoded.append(_encoder.encode(whole))
+        return encoded
 
     def _gather(self, charges: Sequence[Charge]) -> None:
         """Keep the charges that have just been written."""
@@ -169,12 +182,12 @@ class Spool:
         """Start a new file once all of a large one is in SQL; open attempts move along."""
         if self.pending_bytes or self._size < self._rotate_bytes:
             return
-        old_path, old_file, still_open = self.path, self._file, list(self._open.values())
+        old_path, old_file = self.path, self._file
         self.path, self._file = self._created()
         self._size = self.flushed_bytes = self._recent_from = 0
         self._groups.clear()
         self._filling = None
-        self._append(_lines(b"O", still_open))
+        self._append(_lines(b"O", self._open.values()))
         self.flushed_bytes = self._size
         old_path.unlink(missing_ok=True)
         os.close(old_file)
@@ -209,10 +222,10 @@ class Spool:
             os.close(file)
 
 
-def _lines(kind: bytes, of: Sequence[Opening | Charge]) -> bytes:
-    if not of:
+def _lines(kind: bytes, written: Collection[bytes]) -> bytes:
+    if not written:
         return b""
-    return kind + (b"\n" + kind).join(map(_encoder.encode, of)) + b"\n"
+    return kind + (b"\n" + kind).join(written) + b"\n"
 
 
 def records(data: bytes) -> Iterator[Opening | Charge]:

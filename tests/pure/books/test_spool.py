@@ -20,6 +20,7 @@ from shared.ledger.keeper import Keeper, SpoolBooks, replay_orphans
 from shared.ledger.spool import GROUP_CHARGES, MOST_RECENT, Spool, orphans, records
 from shared.store.engine import Store
 from shared.store.ledger import usage_totals
+from shared.store.records import BudgetRef
 from tests.fakes.clock import FakeClock
 from tests.fakes.pipe import PipeTransport
 
@@ -84,6 +85,40 @@ async def test_charges_reach_sql_once(folder: Path, store: Store) -> None:
     assert (3, 3_000) == await spent(store)
     spool.close()
     assert [] == files(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"budgets": (BudgetRef(budget_id="key:acme/ci/day", starts_at=AT),), "grant": "api-1"},
+        {"user": 'Zoë "\u2028" \\', "tags": {"team": "größe\n", "": "\x00"}, "stream": True},
+    ],
+)
+@pytest.mark.parametrize("rotate_bytes", [1, 1_000_000])
+async def test_a_charge_says_of_its_opening_what_was_written_before(
+    folder: Path, store: Store, changes: dict[str, object], rotate_bytes: int
+) -> None:
+    """By the letter what encoding it whole comes to, be the opening from another turn or file."""
+    opening = msgspec.structs.replace(make_opening(1), **changes)
+    early = msgspec.structs.replace(make_charge(1), opening=opening)
+    late = msgspec.structs.replace(
+        early, opening=msgspec.structs.replace(opening, attempt_id="att_2"), code="timeout"
+    )
+    spool = Spool(folder, "api-1", rotate_bytes=rotate_bytes)
+    spool.opened += [opening, late.opening]
+    spool.ended.append(early)
+    spool.write()
+    lines = spool.path.read_bytes()
+    await Keeper(spool, store, FakeClock()).flush()  # starts a new file when that is due
+    spool.ended.append(late)
+    spool.write()
+
+    encode = msgspec.json.encode
+    assert b"O%b\nO%b\nC%b\n" % (encode(opening), encode(late.opening), encode(early)) == lines
+    before = b"O%b\n" % encode(late.opening) if rotate_bytes == 1 else lines
+    assert before + b"C%b\n" % encode(late) == spool.path.read_bytes()
+    spool.close()
 
 
 async def test_a_dead_process_leaves_nothing_unaccounted(folder: Path, store: Store) -> None:
