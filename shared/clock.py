@@ -20,6 +20,9 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """Return the moment, aware, in UTC."""
 
+    def wall_s(self) -> float:
+        """Return the same moment as seconds since the epoch, at a tenth of its cost."""
+
     def monotonic(self) -> float:
         """Return seconds that never run backwards; only differences mean anything."""
 
@@ -56,6 +59,7 @@ class SystemClock:
 
     # No methods around them: a call asks for the time more than ten times.
     now = staticmethod(partial(datetime.now, UTC))
+    wall_s = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
 
     async def sleep(self, length_s: float) -> None:

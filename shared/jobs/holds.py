@@ -14,7 +14,7 @@ from shared.ledger.binding import NOTHING_ASKED, Asked, Bound
 from shared.ledger.budgets import BudgetTable, longest_call_s
 from shared.ledger.envelopes import enclosures_of
 from shared.ledger.grants import Need, Stock, limit_of, traded
-from shared.ledger.holds import CHOICE_WAIT_S, Hold, Holds
+from shared.ledger.holds import CHOICE_WAIT_S, Hold, Holds, hold_of
 from shared.ledger.rule import BudgetRule
 from shared.ledger.trader import HOLD_WAIT_S
 from shared.store.budgets import Trade
@@ -81,7 +81,7 @@ class JobHolds:
         refs = {rule: rule.ref_at(now) for rule in bound.rules}
         bound = await self._taken(bound, refs, amount_nanousd or 0, deadline)
         everywhere, apart = enclosures_of(bound, refs)
-        return Hold(everywhere, grant_of(self._job.id), apart=apart)
+        return hold_of(everywhere, apart, grant_of(self._job.id))
 
     async def _taken(
         self, bound: Bound, refs: Mapping[BudgetRule, BudgetRef], amount: int, deadline: Deadline

@@ -44,7 +44,6 @@ class Account:
 
     def __init__(self, grant: Grant, now_s: float) -> None:
         self.grant = grant
-        self.seen_calls = 0
         self.active_s = self.renewed_s = now_s
         self.tight_until_s = 0.0
         self.unsure = False  # a transaction failed, and may have been committed all the same
@@ -178,11 +177,11 @@ class Accounts:
         """See which grants were used, forget ended windows, and trust none that SQL may take."""
         for ref, account in list(self._accounts.items()):
             grant = account.grant
-            if grant.calls != account.seen_calls:
-                account.seen_calls = grant.calls
+            if grant.used:
+                grant.used = False
                 account.active_s = now_s
             if grant.amount and now_s - account.renewed_s > self._lifetime_s - SLACK_S / 2:
-                grant.amount = min(grant.amount, max(0, grant.held + grant.spent))
+                grant.amount = min(grant.amount, max(0, grant.taken))
                 account.unsure = True
             used = grant.amount or grant.held or grant.spent or account.unsure
             rests = self._ended(grant) or now_s - account.active_s > FORGET_S

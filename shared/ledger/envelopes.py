@@ -1,7 +1,7 @@
 """The budgets around calls, with the windows and grants of the moment."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -15,7 +15,6 @@ from shared.store.records import BudgetRef
 MOST_SORTS = 10_000
 """Sorts of calls that are remembered of one key: users come and go."""
 
-_LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 _GOOD_FOR = timedelta(seconds=FORGET_S / 2)
 
 
@@ -48,7 +47,7 @@ def enclosures_of(
 class Envelope:
     """The budgets around some calls, and of each the window of the moment."""
 
-    __slots__ = ("apart", "bound", "everywhere", "good_until", "grants", "warning")
+    __slots__ = ("apart", "bound", "everywhere", "good_until_s", "grants", "warning")
 
     def __init__(self, bound: Bound) -> None:
         self.bound = bound
@@ -56,7 +55,7 @@ class Envelope:
         self.apart: dict[Stop, Enclosure] | None = None
         self.grants: tuple[Grant, ...] = ()
         self.warning: tuple[Grant, ...] = ()  # never held in: these only know what is settled
-        self.good_until = _LONG_AGO
+        self.good_until_s = 0.0
 
     def turn_over(self, trader: Trader, now: datetime) -> None:
         """Move on to the windows of the moment; calls that run stay in theirs."""
@@ -66,7 +65,8 @@ class Envelope:
         refs = {rule: grant.ref for rule, grant in grants.items()}
         self.everywhere, self.apart = enclosures_of(self.bound, refs)
         # An account that nobody asks for is forgotten in time; who asks anew gets the known one.
-        self.good_until = min(now + _GOOD_FOR, *(grant.ends_at for grant in grants.values()))
+        good_until = min(now + _GOOD_FOR, *(grant.ends_at for grant in grants.values()))
+        self.good_until_s = good_until.timestamp()
 
 
 class Envelopes:

@@ -90,24 +90,24 @@ def _cover(
 class Grant:
     """A process's grant in memory, as SQL last told, and what its calls have taken of it.
 
-    Plain attributes, in nano-dollars, because every call passes here: `held` by running calls or
-    on its way back to SQL, `spent` by attempts whose rows are not in SQL yet. When the free money
-    falls below `low` the stock wants to be filled. `calls` counts holds, to see who is idle.
-    `raised` comes on top of the rule's limit.
+    Plain attributes, in nano-dollars, because every call passes here: of what is `taken` the part
+    `spent` is that of attempts whose rows are not in SQL yet, the rest is held. When the free money
+    falls below `low`, never negative, the stock wants to be filled. `used` says that a call has
+    held something since somebody looked who is idle. `raised` comes on top of the rule's limit.
     """
 
     __slots__ = (
         "amount",
-        "calls",
         "ends_at",
         "granted",
-        "held",
         "low",
         "raised",
         "ref",
         "rule",
         "settled",
         "spent",
+        "taken",
+        "used",
         "version",
         "wants",
     )
@@ -117,15 +117,24 @@ class Grant:
         self.raised = raised
         self.ref = BudgetRef(budget_id=rule.budget_id, starts_at=period.starts_at)
         self.ends_at = period.ends_at
-        self.amount = self.held = self.spent = 0
+        self.amount = self.taken = self.spent = 0
         self.settled = self.granted = self.version = 0
-        self.calls = self.low = 0
-        self.wants = False
+        self.low = 0
+        self.wants = self.used = False
 
     @property
     def free(self) -> int:
         """What a call may still hold; below zero when calls cost more than they held."""
-        return self.amount - self.held - self.spent
+        return self.amount - self.taken
+
+    @property
+    def held(self) -> int:
+        """What running calls hold, or what is on its way back to SQL."""
+        return self.taken - self.spent
+
+    @held.setter
+    def held(self, held: int) -> None:
+        self.taken = self.spent + held
 
     @property
     def limit(self) -> int:
@@ -140,8 +149,8 @@ class Grant:
 
     def take(self, amount: int) -> None:
         """Hold an amount; whoever calls this has looked at `free`."""
-        self.held += amount
-        self.calls += 1
+        self.taken += amount
+        self.used = True
 
     def adopt(self, now: BudgetStanding) -> None:
         """Follow SQL, unless something newer was heard already."""
@@ -156,7 +165,9 @@ class Grant:
 
     def written(self, cost: int) -> None:
         """Hear that attempts of this cost are in SQL now."""
-        self.spent = max(0, self.spent - cost)
+        written = min(cost, self.spent)
+        self.spent -= written
+        self.taken -= written
 
     def never_covers(self, amount: int) -> bool:
         """Say whether what is settled leaves no room; only a raise or the window's end helps."""

@@ -20,6 +20,9 @@ class FakeClock:
     def now(self) -> datetime:
         return self.start + timedelta(seconds=self.elapsed_s)
 
+    def wall_s(self) -> float:
+        return self.now().timestamp()
+
     def monotonic(self) -> float:
         return self.elapsed_s
 
