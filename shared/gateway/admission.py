@@ -5,9 +5,9 @@ from functools import partial
 
 import msgspec
 
-from shared.chat.usage import Usage, bounded
+from shared.chat.usage import Usage
 from shared.clock import Clock, Deadline
-from shared.errors import BudgetExceeded, RateLimitExceeded
+from shared.errors import BudgetExceeded, PermissionDenied, RateLimitExceeded
 from shared.gateway.answer import CallContext
 from shared.gateway.capacity import FullBook
 from shared.gateway.catalog import Catalog
@@ -17,6 +17,7 @@ from shared.ledger.binding import Asked, Place
 from shared.ledger.cost import worst_cost_of
 from shared.ledger.estimate import worst_case
 from shared.ledger.holds import Hold, Holds
+from shared.ledger.rates import CompiledPrice
 from shared.limits.limiter import Limiter, Scope, Standing, Taken
 from shared.limits.scopes import ScopeBook
 from shared.providers.request import InferenceRequest
@@ -32,7 +33,16 @@ SLOT_SLACK_S = 5.0
 """A slot outlives its call's deadline by this, so that it never ends before the call does."""
 
 
-_NOT_YET = -1
+class Estimate(msgspec.Struct, frozen=True, gc=False):
+    """What one request can use and cost at most at a step; None where no price is known.
+
+    It keeps the step, so that no other has its id.
+    """
+
+    step: Step
+    usage: Usage
+    price: CompiledPrice | None
+    cost_nanousd: int | None
 
 
 class Estimates(msgspec.Struct, eq=False, gc=False):
@@ -41,24 +51,20 @@ class Estimates(msgspec.Struct, eq=False, gc=False):
     _request: InferenceRequest
     _catalog: Catalog
     _usages: dict[int, Usage] = {}
-    _costs: dict[int, int | None] = {}
+    _known: dict[int, Estimate] = {}
 
-    def usage(self, step: Step) -> Usage:
-        """Return what the call will hardly exceed, in tokens."""
-        hold = step.hold_output_tokens
-        known = self._usages.get(hold)
+    def at(self, step: Step) -> Estimate:
+        """Return what it can use and cost there."""
+        known = self._known.get(id(step))
         if known is None:
-            known = bounded(worst_case(self._request, hold_output_tokens=hold))
-            self._usages[hold] = known
-        return known
-
-    def cost_nanousd(self, step: Step) -> int | None:
-        """Return what it can cost there; None where no price is known."""
-        known = self._costs.get(id(step), _NOT_YET)
-        if known == _NOT_YET:
+            hold = step.hold_output_tokens
+            usage = self._usages.get(hold)
+            if usage is None:
+                usage = worst_case(self._request, hold_output_tokens=hold)
+                self._usages[hold] = usage
             price = self._catalog.price(step.target, step.price)
-            known = None if price is None else worst_cost_of(self.usage(step), price)
-            self._costs[id(step)] = known
+            cost = None if price is None else worst_cost_of(usage, price)
+            known = self._known[id(step)] = Estimate(step, usage, price, cost)
         return known
 
     def differing(self, plan: Plan) -> tuple[Step, ...]:
@@ -69,7 +75,7 @@ class Estimates(msgspec.Struct, eq=False, gc=False):
         """Return the tokens of the dearest target, input and output together."""
         most = 0
         for step in steps:
-            used = self.usage(step)
+            used = self.at(step).usage
             tokens = used.input_tokens + used.output_tokens
             if tokens > most:  # noqa: PLR1730 (a call of max costs more than this line)
                 most = tokens
@@ -79,7 +85,7 @@ class Estimates(msgspec.Struct, eq=False, gc=False):
         """Return the cost at the dearest target; None where no price is known at all."""
         most: int | None = None
         for step in steps:
-            cost = self.cost_nanousd(step)
+            cost = self.at(step).cost_nanousd
             if cost is not None and (most is None or cost > most):
                 most = cost
         return most
@@ -120,6 +126,19 @@ class Ticket(msgspec.Struct, eq=False):
         self._used_tokens += usage.input_tokens + usage.output_tokens
         if self.hold is not None and cost_nanousd:
             self.hold.spend(cost_nanousd, budgets)
+
+    def denied(self, step: Step) -> PermissionDenied | None:
+        """Return why nothing may be called there whose price is unknown, None when it may."""
+        hold = self.hold
+        walled = hold is not None and hold.at(step.route, step.target.provider).rejects
+        if not walled and step.price.unknown != "deny":
+            return None
+        why = "a budget that rejects applies to this key" if walled else "its route denies that"
+        return PermissionDenied(
+            f"The price of {step.target.name} is unknown, and {why}; set `price` on the route or "
+            "its target.",
+            param="model",
+        )
 
     def narrowed(self, plan: Plan) -> Plan:
         """Return the plan without the steps whose own budgets are spent."""

@@ -65,8 +65,11 @@ class Attempt(msgspec.Struct, eq=False):
         """
         elapsed_s = self._clock.monotonic() - self._started_s
         upstream = error if isinstance(error, UpstreamError) else None
-        code, word = _code_of(error), outcome._value_  # as .value, without its call
-        status_code, duration_ms = _status_of(outcome, upstream), round(elapsed_s * 1000)
+        code = None if error is None else _code_of(error)
+        word, duration_ms = outcome._value_, round(elapsed_s * 1000)  # .value without its call
+        status_code = 200 if outcome is SUCCEEDED else None
+        if upstream is not None:
+            status_code = upstream.status
         if not self._closed:
             self._closed = True
             billed, usage = usage is not None, bounded(usage or Usage())
@@ -156,13 +159,5 @@ def verdict_of(outcome: Outcome, error: UpstreamError | None) -> Verdict:
     return Verdict.BAD if error is not None and error.kind in _FAULTS else SILENT
 
 
-def _status_of(outcome: Outcome, upstream: UpstreamError | None) -> int | None:
-    if upstream is not None:
-        return upstream.status
-    return 200 if outcome is SUCCEEDED else None
-
-
-def _code_of(error: GatewayError | None) -> str | None:
-    if error is None:
-        return None
+def _code_of(error: GatewayError) -> str:
     return CHAIN_CODES[error.kind] if isinstance(error, UpstreamError) else error.code

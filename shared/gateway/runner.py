@@ -21,10 +21,10 @@ from shared.errors import (
     UnsupportedParameter,
     UpstreamError,
 )
-from shared.gateway.admission import Admission, Room, Ticket
+from shared.gateway.admission import Admission, Estimate, Room, Ticket
 from shared.gateway.answer import Answer, CacheTold, CallContext, CostDoubt
 from shared.gateway.attempt import SUCCEEDED, Attempt
-from shared.gateway.catalog import Catalog
+from shared.gateway.catalog import Catalog, Provider
 from shared.gateway.files import Fetcher, NotFetched
 from shared.gateway.preparation import Preparation
 from shared.health.book import HealthBook
@@ -36,6 +36,7 @@ from shared.ledger.rates import CompiledPrice
 from shared.limits.limiter import Scope
 from shared.providers.exchange import Exchange, Reply, Transport
 from shared.providers.request import InferenceRequest
+from shared.routing.plan import Step
 from shared.telemetry.log import get_logger
 from shared.telemetry.tally import observe_first_token
 
@@ -231,29 +232,31 @@ class Runner(msgspec.Struct, eq=False):
             AttemptFailed: this target cannot be asked this, which says nothing about the others.
             TargetFull: a limit of the target's own is reached.
         """
-        kit, target, limit_s = self._kit, tried.step.target, tried.limit_s
-        limits = tried.step.limits
-        room = None if limits is None else await self._enter(tried, limits)
-        price = kit.catalog.price(target, tried.step.price)
+        kit, step, limit_s = self._kit, tried.step, tried.limit_s
+        room = None if step.limits is None else await self._enter(tried, step.limits)
+        estimate = self.ticket.estimates.at(step)
+        price = estimate.price
+        provider = kit.catalog.providers[step.target.provider]
         built: Exchange | GatewayError
         try:
-            if kit.catalog.providers[target.provider].prepares:
+            if provider.prepares:
                 began_s = kit.clock.monotonic()
-                built = await self._prepared(tried, limit_s, priced=price is not None)
+                built = await self._prepared(provider, step, limit_s, priced=price is not None)
                 limit_s = max(0.0, limit_s - (kit.clock.monotonic() - began_s))
             else:
-                built = self._built(tried, self._request, priced=price is not None)
+                built = self._built(provider, step, self._request, priced=price is not None)
             now = kit.clock.now()
-            price = None if price is None else price.at(now)
-            opening = self._opening(tried, price, now)
+            if price is not None and price.phases:
+                price = price.at(now)
+            opening = self._opening(tried, estimate, price, now)
             await self._books.open(opening)
         except BaseException:
             if room is not None:
                 room.leave()
             raise
-        clock, health, breaker = kit.clock, kit.health, tried.step.breaker
+        clock, health, target = kit.clock, kit.health, step.target
         began_s = clock.monotonic()
-        watched = health.begin(target, breaker) if breaker.enabled else None
+        watched = health.begin(target, step.breaker) if step.breaker.enabled else None
         attempt = Attempt(
             opening, clock, self._books, price, self.ticket, health, target, room, watched, began_s
         )
@@ -277,43 +280,38 @@ class Runner(msgspec.Struct, eq=False):
             raise TargetFull(refusal) from refusal
 
     async def _prepared(
-        self, tried: Try, limit_s: float, *, priced: bool
+        self, provider: Provider, step: Step, limit_s: float, *, priced: bool
     ) -> Exchange | GatewayError:
         """Build the exchange after what it has to wait for; returns why it cannot be."""
-        kit, target = self._kit, tried.step.target
+        kit = self._kit
         if self._preparation is None:
             self._preparation = Preparation(kit.transport, kit.clock, kit.fetcher)
-        provider = kit.catalog.providers[target.provider]
         try:
-            ready = await self._preparation.prepare(provider, self._request, target, limit_s)
+            ready = await self._preparation.prepare(provider, self._request, step.target, limit_s)
         except (UpstreamError, NotFetched, UnsupportedParameter) as error:
             return error
-        return self._built(tried, ready.request, ready.secret, priced=priced)
+        return self._built(provider, step, ready.request, ready.secret, priced=priced)
 
     def _built(
         self,
-        tried: Try,
+        provider: Provider,
+        step: Step,
         request: InferenceRequest,
         obtained: str | None = None,
         *,
         priced: bool,
     ) -> Exchange | UnsupportedParameter | PermissionDenied | OwnFault:
-        hold, target = self.ticket.hold, tried.step.target
-        walled = hold is not None and hold.at(tried.step.route, target.provider).rejects
-        if not priced and (walled or tried.step.price.unknown == "deny"):
-            why = "a budget that rejects applies to this key" if walled else "its route denies that"
-            return PermissionDenied(
-                f"The price of {target.name} is unknown, and {why}; set `price` on the route or "
-                "its target.",
-                param="model",
-            )
+        if not priced and (denied := self.ticket.denied(step)) is not None:
+            return denied
         try:
-            return self._kit.catalog.providers[target.provider].exchange(request, target, obtained)
+            return provider.exchange(request, step.target, obtained)
         except (UnsupportedParameter, OwnFault) as error:
             return error
 
-    def _opening(self, tried: Try, price: CompiledPrice | None, at: datetime) -> Opening:
-        step, context = tried.step, self._context
+    def _opening(
+        self, tried: Try, estimate: Estimate, price: CompiledPrice | None, at: datetime
+    ) -> Opening:
+        step, target, context = tried.step, tried.step.target, self._context
         hold = self.ticket.hold
         return Opening(
             attempt_id=self._kit.ids("att"),
@@ -327,15 +325,15 @@ class Runner(msgspec.Struct, eq=False):
             tags=context.tags,
             endpoint=self._request.endpoint,
             route=step.route,
-            provider=step.target.provider,
-            model=step.target.model,
-            credential=step.target.credential,
+            provider=target.provider,
+            model=target.model,
+            credential=target.credential,
             stream=self._request.stream,
             started_at=at,
-            estimate_nanousd=self.ticket.estimates.cost_nanousd(step),
-            estimate_usage=self.ticket.estimates.usage(step),
+            estimate_nanousd=estimate.cost_nanousd,
+            estimate_usage=estimate.usage,
             price_source=None if price is None else price.source,
             price_version=None if price is None else price.version,
-            budgets=() if hold is None else hold.at(step.route, step.target.provider).refs,
+            budgets=() if hold is None else hold.at(step.route, target.provider).refs,
             grant=None if hold is None else hold.owner,
         )

@@ -19,7 +19,8 @@ def cost_of(usage: Usage, price: CompiledPrice) -> int:
     reasoning tokens are subsets; when they overlap, the first of them counts. The tier is the one
     that the answer names, whatever was asked for.
     """
-    price = price.of(usage.service_tier)
+    if usage.service_tier is not None:
+        price = price.of(usage.service_tier)
     parts = _tokens(usage, price) * _PER_MILLION
     if usage.input_characters or usage.input_audio_ms or usage.web_searches:
         parts += _pieces(usage, price)
@@ -32,7 +33,9 @@ def worst_cost_of(usage: Usage, price: CompiledPrice) -> int:
     For holds: whether the prompt will be written to a cache is not known before the call.
     """
     tokens = usage.input_tokens * price.dearest_in + usage.output_tokens * price.dearest_out
-    parts = tokens * _PER_MILLION + _pieces(usage, price)
+    parts = tokens * _PER_MILLION
+    if usage.input_characters or usage.input_audio_ms or usage.web_searches:
+        parts += _pieces(usage, price)
     return price.per_request_nanousd - (-parts // _SHARE)
 
 
@@ -61,7 +64,10 @@ def _tokens(usage: Usage, price: CompiledPrice) -> int:
         or usage.input_image_tokens
         or usage.output_image_tokens
     ):  # as of most calls; what follows would come to the same
-        return prompt * price.input.at(prompt) + usage.output_tokens * price.output.at(prompt)
+        input_rate, output_rate = price.input, price.output
+        if not (input_rate.steps or output_rate.steps):
+            return prompt * input_rate.base + usage.output_tokens * output_rate.base
+        return prompt * input_rate.at(prompt) + usage.output_tokens * output_rate.at(prompt)
     read_sound = min(usage.cache_read_audio_tokens, usage.cache_read_tokens)
     hour = min(usage.cache_write_1h_tokens, usage.cache_write_tokens)
     total, plain = 0, prompt

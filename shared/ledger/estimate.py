@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from shared.chat.usage import Usage
+from shared.chat.usage import MOST_TOKENS, Usage, bounded
 from shared.ledger.sound import SPEECH, TRANSCRIPTIONS, likely_sound, sound_to_hold
 
 HOLD_BYTES_PER_TOKEN = 2
@@ -83,21 +83,22 @@ def worst_case(request: Asked, *, hold_output_tokens: int) -> Usage:
     """Return what a call will hardly exceed; what it holds until it is settled.
 
     Output is the caller's bound per choice, at most MOST_OUTPUT_TOKENS, else `hold_output_tokens`,
-    which is not sent upstream.
+    which is not sent upstream. No count is above MOST_TOKENS.
     """
     if request.endpoint in _FREE:
         return Usage(estimated=True)
     if request.endpoint in _SOUND:
         size_bytes = len(request.raw)
-        return sound_to_hold(request.endpoint, size_bytes, hold_output_tokens=hold_output_tokens)
+        sound = sound_to_hold(request.endpoint, size_bytes, hold_output_tokens=hold_output_tokens)
+        return bounded(sound)
     answers = 0 if request.endpoint in _ANSWERLESS else request.choice_count
     bound = request.max_output_tokens
     most = hold_output_tokens if bound is None else min(bound, MOST_OUTPUT_TOKENS)
     if request.endpoint == _PICTURES:
         most = max(most, PICTURE_TOKENS)
     return Usage(
-        input_tokens=_input_tokens(request, HOLD_BYTES_PER_TOKEN),
-        output_tokens=answers * most,
+        input_tokens=min(_input_tokens(request, HOLD_BYTES_PER_TOKEN), MOST_TOKENS),
+        output_tokens=max(0, min(answers * most, MOST_TOKENS)),
         estimated=True,
     )
 

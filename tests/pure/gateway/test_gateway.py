@@ -9,6 +9,7 @@ import pytest
 from shared.clock import Deadline
 from shared.config.kinds import KindNeeds
 from shared.config.load import load_config
+from shared.config.price import Price, PriceTerms
 from shared.errors import (
     BudgetExceeded,
     ChainFailed,
@@ -195,6 +196,18 @@ async def test_invented_names_leave_nothing_behind(gate):
         step = gate.catalog.routes.find(f"w/{number}").choices[0][0]
         gate.catalog.price(step.target, step.price)
     assert PRICES_KEPT == gate.catalog._price.cache_info().currsize
+
+
+def test_a_target_costs_what_its_terms_say_each_time_it_is_asked(gate):
+    """A target that is known by its place in memory is still asked at the terms of the moment."""
+    step = gate.catalog.routes.find("w/x").choices[0][0]
+    other = PriceTerms(price=Price(input_per_mtok="1", output_per_mtok="2"))
+    catalog = gate.catalog
+
+    for _ in range(2):
+        assert catalog._price("mock", "up-x", step.price) == catalog.price(step.target, step.price)
+        assert catalog._price("mock", "up-x", other) == catalog.price(step.target, other)
+    assert catalog.price(step.target, step.price) != catalog.price(step.target, other)
 
 
 async def test_a_call_takes_its_routes_limits_and_tells_what_is_left(gate):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from shared.chat.usage import MOST_TOKENS
 from shared.ledger.estimate import MOST_OUTPUT_TOKENS, counted_tokens, guessed_usage, worst_case
 from tests.pure.providers.test_adapters import asked
 
@@ -29,6 +30,9 @@ def test_half_the_bytes_and_eight_per_message():
         ({"max_completion_tokens": 60, "max_tokens": 50}, 60),
         ({"max_tokens": 50, "n": 3}, 150),
         ({"n": 0}, 4096),
+        ({"n": -2}, 4096),
+        ({"max_tokens": -3}, 0),
+        ({"max_tokens": 10**12, "n": 10**12}, MOST_TOKENS),
     ],
 )
 def test_output_is_the_callers_bound_or_ours(fields, output):
