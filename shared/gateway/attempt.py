@@ -63,7 +63,7 @@ class Attempt(msgspec.Struct, eq=False):
 
         No `usage`: the provider refused, and bills nothing.
         """
-        elapsed_s = self._clock.monotonic() - self._started_s
+        opening, elapsed_s = self.opening, self._clock.monotonic() - self._started_s
         upstream = error if isinstance(error, UpstreamError) else None
         code = None if error is None else _code_of(error)
         word, duration_ms = outcome._value_, round(elapsed_s * 1000)  # .value without its call
@@ -76,7 +76,7 @@ class Attempt(msgspec.Struct, eq=False):
             self.cost_nanousd = self._cost(usage) if billed else 0
             self._books.close(
                 Charge(
-                    opening=self.opening,
+                    opening=opening,
                     outcome=outcome,
                     usage=usage,
                     cost_nanousd=self.cost_nanousd,
@@ -88,7 +88,7 @@ class Attempt(msgspec.Struct, eq=False):
                     ended_at=self._clock.now(),
                 )
             )
-            self._ticket.spend(usage, self.cost_nanousd, self.opening.budgets)
+            self._ticket.spend(usage, self.cost_nanousd, opening.budgets)
             if self._room is not None and upstream is not None and not upstream.sent:
                 self._room.leave()
             elif self._room is not None:
@@ -99,14 +99,14 @@ class Attempt(msgspec.Struct, eq=False):
                     self._health.ended(self._watched, GOOD, taken_s)
                 else:
                     self._tell_health(self._watched, outcome, upstream, taken_s)
-            observe_attempt(self.opening.provider, word, code, elapsed_s, usage)
-            observe_cost(self.opening.provider, self.cost_nanousd)
-            if billed:
+            observe_attempt(opening.provider, word, code, elapsed_s, usage)
+            observe_cost(opening.provider, self.cost_nanousd)
+            if usage.estimated or self.estimated or usage.reported_nanousd is not None:
                 self._tell_doubts(usage)
         return FailedAttempt(
-            id=self.opening.attempt_id,
-            provider=self.opening.provider,
-            model=self.opening.model,
+            id=opening.attempt_id,
+            provider=opening.provider,
+            model=opening.model,
             outcome=word,
             kind=None if upstream is None else upstream.kind.value,
             status_code=status_code,
