@@ -13,7 +13,7 @@ from shared.ledger.books import Books, Charge, Opening, Outcome
 from shared.ledger.cost import cost_of, disagrees
 from shared.ledger.rates import ESTIMATE, CompiledPrice
 from shared.providers.target import Target
-from shared.telemetry.tally import observe_attempt, observe_cost, observe_doubt
+from shared.telemetry.tally import observe_attempt, observe_doubt
 
 SUCCEEDED = Outcome.SUCCEEDED
 """For every call: Python 3.11 goes a long way to a member by its class."""
@@ -99,8 +99,7 @@ class Attempt(msgspec.Struct, eq=False):
                     self._health.ended(self._watched, GOOD, taken_s)
                 else:
                     self._tell_health(self._watched, outcome, upstream, taken_s)
-            observe_attempt(opening.provider, word, code, elapsed_s, usage)
-            observe_cost(opening.provider, self.cost_nanousd)
+            observe_attempt(opening.provider, word, code, elapsed_s, usage, self.cost_nanousd)
             if usage.estimated or self.estimated or usage.reported_nanousd is not None:
                 self._tell_doubts(usage)
         return FailedAttempt(

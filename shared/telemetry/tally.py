@@ -86,6 +86,8 @@ _Request = tuple[str, int, str | None]
 """Endpoint, status, code."""
 _Attempt = tuple[str, str, str | None]
 """Provider, outcome, code."""
+_Ended = tuple[float, Usage | None, int | None]
+"""Seconds, tokens, cost."""
 
 
 class Steps:
@@ -112,9 +114,7 @@ CACHE_EVICTED = Steps()
 # By labels, for they are few: appending and taking from the left are safe between threads.
 _requests: dict[_Request, deque[float]] = {}
 _overheads: deque[float] = deque()
-_attempts: dict[_Attempt, deque[float]] = {}
-_usages: dict[str, deque[Usage]] = {}
-_costs: dict[str, deque[int | None]] = {}
+_attempts: dict[_Attempt, deque[_Ended]] = {}
 _first_tokens: dict[str, deque[float]] = {}
 _levels: list[Callable[[], None]] = []
 
@@ -136,17 +136,18 @@ def observe_request(
 
 
 def observe_attempt(
-    provider: str, outcome: str, code: str | None, elapsed_s: float, usage: Usage | None
+    provider: str,
+    outcome: str,
+    code: str | None,
+    elapsed_s: float,
+    usage: Usage | None,
+    cost_nanousd: int | None = 0,
 ) -> None:
-    """Note a call to a configured provider that has ended, with the tokens it used."""
-    if usage is not None:
-        _note(_usages, provider, usage)
-    _note(_attempts, (provider, outcome, code), elapsed_s)
+    """Note a call to a configured provider that has ended, with the tokens it used and their cost.
 
-
-def observe_cost(provider: str, cost_nanousd: int | None) -> None:
-    """Note what an attempt cost; None is an unknown price, which is counted as such."""
-    _note(_costs, provider, cost_nanousd)
+    A cost of None is an unknown price, which is counted as such.
+    """
+    _note(_attempts, (provider, outcome, code), (elapsed_s, usage, cost_nanousd))
 
 
 def observe_doubt(provider: str, why: str) -> None:
@@ -225,7 +226,6 @@ def count_waiting() -> None:
     """Move what was noted into the metrics; safe from any thread."""
     _count_requests()
     _count_attempts()
-    _count_costs()
     if overheads := _drained(_overheads):
         observe_all(OVERHEAD_SECONDS, (), overheads)
     for provider, amounts in _taken(_first_tokens):
@@ -253,21 +253,18 @@ def _count_requests() -> None:
 
 
 def _count_attempts() -> None:
-    for (provider, outcome, code), times in _taken(_attempts):
+    for (provider, outcome, code), ended in _taken(_attempts):
+        times = [elapsed_s for elapsed_s, _, _ in ended]
         count(ATTEMPTS, (provider, outcome, code_label(code)), len(times))
         observe_all(ATTEMPT_SECONDS, (provider,), times)
-    for provider, usages in _taken(_usages):
+        usages = [usage for _, usage, _ in ended if usage is not None]
         for kind, tokens_of in _KINDS.items():
             if number := sum(map(tokens_of, usages)):
                 count(TOKENS, (provider, kind), number)
-
-
-def _count_costs() -> None:
-    for provider, costs in _taken(_costs):
-        known = [cost_nanousd for cost_nanousd in costs if cost_nanousd is not None]
-        if len(known) < len(costs):
-            count(UNPRICED_ATTEMPTS, (provider,), len(costs) - len(known))
-        if total := sum(known):
+        costs = [cost_nanousd for _, _, cost_nanousd in ended if cost_nanousd is not None]
+        if unpriced := len(ended) - len(costs):
+            count(UNPRICED_ATTEMPTS, (provider,), unpriced)
+        if total := sum(costs):
             count(COST, (provider,), total)
 
 

@@ -15,7 +15,6 @@ from shared.telemetry.tally import (
     count_waiting,
     observe_attempt,
     observe_budget_refusal,
-    observe_cost,
     observe_first_token,
     observe_limit_refusal,
     observe_request,
@@ -57,10 +56,8 @@ def test_codes_are_ours_or_other():
 def test_an_attempt_counts_its_tokens_and_its_cost():
     usage = Usage(input_tokens=7, output_tokens=3, cache_read_tokens=2)
 
-    observe_attempt("metered", "succeeded", None, 1.0, usage)
-    observe_attempt("metered", "failed", "upstream_timeout", 1.0, None)
-    observe_cost("metered", 1_500)
-    observe_cost("metered", None)
+    observe_attempt("metered", "succeeded", None, 1.0, usage, 1_500)
+    observe_attempt("metered", "failed", "upstream_timeout", 1.0, None, None)
 
     assert [7.0, 3.0, 2.0, 0.0] == [
         value("sluiceway_tokens_total", provider="metered", kind=kind)
