@@ -67,19 +67,18 @@ class Attempt(msgspec.Struct, eq=False):
         upstream = error if isinstance(error, UpstreamError) else None
         code = None if error is None else _code_of(error)
         word, duration_ms = outcome._value_, round(elapsed_s * 1000)  # .value without its call
-        status_code = 200 if outcome is SUCCEEDED else None
-        if upstream is not None:
-            status_code = upstream.status
+        well = 200 if outcome is SUCCEEDED else None
+        status_code = well if upstream is None else upstream.status
         if not self._closed:
             self._closed = True
             billed, usage = usage is not None, bounded(usage or Usage())
-            self.cost_nanousd = self._cost(usage) if billed else 0
+            self.cost_nanousd = cost = self._cost(usage) if billed else 0
             self._books.close(
                 Charge(
                     opening=opening,
                     outcome=outcome,
                     usage=usage,
-                    cost_nanousd=self.cost_nanousd,
+                    cost_nanousd=cost,
                     code=code,
                     status_code=status_code,
                     reported_model=reported_model,
@@ -88,18 +87,16 @@ class Attempt(msgspec.Struct, eq=False):
                     ended_at=self._clock.now(),
                 )
             )
-            self._ticket.spend(usage, self.cost_nanousd, opening.budgets)
-            if self._room is not None and upstream is not None and not upstream.sent:
-                self._room.leave()
-            elif self._room is not None:
-                self._room.settle(usage)
+            self._ticket.spend(usage, cost, opening.budgets)
+            if self._room is not None:
+                self._leave(self._room, usage, upstream)
             if self._watched is not None:
                 taken_s = elapsed_s if first_token_s is None else first_token_s
                 if outcome is SUCCEEDED and upstream is None:
                     self._health.ended(self._watched, GOOD, taken_s)
                 else:
                     self._tell_health(self._watched, outcome, upstream, taken_s)
-            observe_attempt(opening.provider, word, code, elapsed_s, usage, self.cost_nanousd)
+            observe_attempt(opening.provider, word, code, elapsed_s, usage, cost)
             if usage.estimated or self.estimated or usage.reported_nanousd is not None:
                 self._tell_doubts(usage)
         return FailedAttempt(
@@ -112,6 +109,12 @@ class Attempt(msgspec.Struct, eq=False):
             duration_ms=duration_ms,
             message=None if error is None else error.message,
         )
+
+    def _leave(self, room: Room, usage: Usage, error: UpstreamError | None) -> None:
+        if error is not None and not error.sent:
+            room.leave()
+        else:
+            room.settle(usage)
 
     @property
     def doubt(self) -> CostDoubt | None:
