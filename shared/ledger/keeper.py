@@ -191,7 +191,12 @@ class Keeper:
             try:
                 async with self._store.write() as tx:
                     standings = await write_gathered(tx, gathered, watch=self._watch)
+            except StoreUnavailable:
+                raise
             except (AlreadyThere, *REFUSALS):
+                return None
+            except Exception:
+                log.exception("spool.not_gathered", charges=count)  # a bug: the file has them
                 return None
         self._moved(end, gathered.spent, standings)
         return count

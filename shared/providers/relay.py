@@ -166,15 +166,7 @@ def asked(
     if request.endpoint in PASSED and request.endpoint in vendor.endpoints:
         return _passed(way, headers, provider, secret, request, target)
     if request.endpoint not in vendor.endpoints:
-        return translated(
-            vendor,
-            way,
-            headers=headers,
-            provider=provider,
-            secret=secret,
-            request=request,
-            target=target,
-        )
+        return translated(vendor, way, headers, provider, secret, request, target)
     if request.endpoint == RESPONSES_PATH:
         return _response(vendor, way, headers, provider, secret, request, target)
     chats, inputs = request.endpoint == CHAT_PATH, None
@@ -263,7 +255,6 @@ def operators(provider: ProviderConfig, target: Target) -> Mapping[str, object]:
 def translated(
     vendor: Vendor,
     way: Way,
-    *,
     headers: Mapping[str, str],
     provider: ProviderConfig,
     secret: str | None,

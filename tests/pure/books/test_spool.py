@@ -202,7 +202,7 @@ async def test_a_charge_that_cannot_be_taken_apart_is_on_file_once(
 ) -> None:
     """What goes wrong in memory does not have it written again, nor keep others from sending."""
     spool = Spool(folder, owner="p")
-    spool.ended += [make_charge(1), msgspec.structs.replace(make_charge(2), ended_at=None)]
+    spool.ended += [make_charge(1), msgspec.structs.replace(make_charge(2), outcome=None)]
     with pytest.raises(AttributeError):
         spool.write()
     spool.write()
@@ -211,6 +211,20 @@ async def test_a_charge_that_cannot_be_taken_apart_is_on_file_once(
 
     assert ["att_1", "att_3"] == [name for _, name in kept(spool)]
     await Keeper(spool, store, FakeClock()).flush()
+    assert (2, 2_000) == await spent(store)
+    spool.close()
+
+
+async def test_a_charge_that_makes_no_row_does_not_keep_others_from_sql(
+    folder: Path, store: Store
+) -> None:
+    """What is wrong with it shows only in the flush, which then reads all of them from the file."""
+    spool = Spool(folder, owner="p")
+    odd = msgspec.structs.replace(make_charge(2), ended_at=None)
+    spool.ended += [make_charge(1), odd, make_charge(3)]
+    spool.write()
+
+    assert 2 == await Keeper(spool, store, FakeClock()).flush()
     assert (2, 2_000) == await spent(store)
     spool.close()
 
