@@ -44,6 +44,10 @@ _field = re.compile(r"(?:missing required|contains unknown) field `([^`]+)`")
 
 _SPEECH = "/v1/audio/speech"
 
+LOOKED_AT_BYTES = 64 * 1024
+"""Larger bodies are not taken apart here: what a look at their messages leaves stays as long as the
+call, and of messages that say nothing it is twenty times their size."""
+
 MAX_MODEL = 256
 """Characters of a model's name: it stands in logs, books and errors."""
 
@@ -142,12 +146,15 @@ def _decoded(raw: bytes, *, chats: bool) -> tuple[RequestHead, list[_Turn] | msg
 
 
 def _read(raw: bytes) -> tuple[RequestHead, list[_Turn] | msgspec.Raw]:
-    try:
-        plain = _plain_chat.decode(raw)
-    except (ValueError, RecursionError):  # what is wrong, if anything, is for a longer look
-        odd = _any_chat.decode(raw)
-        return odd, odd.messages
-    return plain, plain.messages
+    if len(raw) <= LOOKED_AT_BYTES:
+        try:
+            plain = _plain_chat.decode(raw)
+        except (ValueError, RecursionError):
+            pass  # what is wrong, if anything, is for a longer look
+        else:
+            return plain, plain.messages
+    odd = _any_chat.decode(raw)
+    return odd, odd.messages
 
 
 def _with_model(raw: bytes, model: str) -> bytes:

@@ -139,7 +139,7 @@ class Recovery:
             given = prefilled(self._request, telling, bare=kind in _BARE)
         if given is not None:
             said, raw = given
-            request = msgspec.structs.replace(self._request, raw=raw)
+            request = msgspec.structs.replace(self._request, raw=raw, history=None)
             try:
                 upstream, attempt = await self._called(tried, request)
             except AttemptFailed as failure:

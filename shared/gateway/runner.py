@@ -234,11 +234,11 @@ class Runner(msgspec.Struct, eq=False):
         """
         kit, step, limit_s = self._kit, tried.step, tried.limit_s
         room = None if step.limits is None else await self._enter(tried, step.limits)
-        estimate = self.ticket.estimates.at(step)
-        price = estimate.price
-        provider = kit.catalog.providers[step.target.provider]
         built: Exchange | GatewayError
         try:
+            estimate = self.ticket.estimates.at(step)
+            price = estimate.price
+            provider = kit.catalog.providers[step.target.provider]
             if provider.prepares:
                 began_s = kit.clock.monotonic()
                 built = await self._prepared(provider, step, limit_s, priced=price is not None)

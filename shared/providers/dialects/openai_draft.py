@@ -189,7 +189,10 @@ _idle_in_plain_text: set[Step] = set()
 
 
 def idle_in_plain_text(step: Step) -> Step:
-    """Mark a step that has nothing to do where a draft `is_plain`: most are, so it is not taken."""
+    """Mark a step that has nothing to do where a draft `is_plain`: most are, so it is not taken.
+
+    No step before it may make work for it: bring in tools, parts, or a late word of the system's.
+    """
     _idle_in_plain_text.add(step)
     return step
 

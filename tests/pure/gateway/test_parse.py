@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest
-from shared.gateway.parse import parse_request
+from shared.gateway.parse import LOOKED_AT_BYTES, parse_request
 from tests.pure.providers.test_openai_history import HISTORIES
 
 CHATS = ("/v1/chat/completions", "/v1/messages")
@@ -68,3 +68,17 @@ def test_what_is_known_of_the_messages_is_what_a_look_would_tell(messages):
         assert raw is request.history.raw
         assert {message["role"] for message in messages} == request.history.roles
         assert [None] * len(messages) == [turn.content for turn in request.history.turns]
+
+
+@pytest.mark.parametrize(
+    "many", [b'{"role":"user"}', b'{"role":"user","name":[%b]}' % b",".join([b"[]"] * 1_000)]
+)
+def test_of_a_large_body_nothing_is_kept_beside_it(many):
+    """Small things in great number would take twenty times the room of their bytes."""
+    count = LOOKED_AT_BYTES // len(many) + 1
+    raw = b'{"model":"m","messages":[%b]}' % b",".join([many] * count)
+
+    request = parse_request(CHATS[0], raw)
+
+    assert (count, None) == (request.message_count, request.history)
+    assert isinstance(request.head.messages, msgspec.Raw)
