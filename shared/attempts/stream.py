@@ -257,6 +257,7 @@ class UpstreamStream:
         if self._closed:
             return
         self._closed = True
+        self._ahead = None
         self._take_no_more()
         self._patience.end()
         try:

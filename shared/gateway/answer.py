@@ -96,7 +96,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def noting(taker: Taker, note: Callable[[bytes], None]) -> Taker:
-    """Return the taker that has all noted which it has taken."""
+    """Return the taker that has all noted which it has taken. `note` must not fail: see `piece`."""
 
     def noted(piece: bytes) -> bool:
         if not taker(piece):

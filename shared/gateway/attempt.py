@@ -89,7 +89,7 @@ class Attempt(msgspec.Struct, eq=False):
             )
             self._ticket.spend(usage, cost, opening.budgets)
             if self._room is not None:
-                self._leave(self._room, usage, upstream)
+                self._end_room(self._room, usage, upstream)
             if self._watched is not None:
                 taken_s = elapsed_s if first_token_s is None else first_token_s
                 if outcome is SUCCEEDED and upstream is None:
@@ -110,7 +110,7 @@ class Attempt(msgspec.Struct, eq=False):
             message=None if error is None else error.message,
         )
 
-    def _leave(self, room: Room, usage: Usage, error: UpstreamError | None) -> None:
+    def _end_room(self, room: Room, usage: Usage, error: UpstreamError | None) -> None:
         if error is not None and not error.sent:
             room.leave()
         else:

@@ -196,7 +196,8 @@ class Keeper:
             except (AlreadyThere, *REFUSALS):
                 return None
             except Exception:
-                log.exception("spool.not_gathered", charges=count)  # a bug: the file has them
+                # A bug, or an odd error of the database: the file has them all the same.
+                log.exception("spool.not_gathered", charges=count)
                 return None
         self._moved(end, gathered.spent, standings)
         return count

@@ -42,6 +42,8 @@ Taker = Callable[[bytes], bool]
 class PushedChunks(AsyncIterator[bytes]):
     """The bytes of an answer, of which not all have to wait for the reader's task to be woken."""
 
+    __slots__ = ()
+
     @abstractmethod
     def pass_to(self, taker: Taker | None) -> None:
         """Offer `taker` from now on what arrives while the reader waits, and nothing else.

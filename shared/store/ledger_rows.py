@@ -62,11 +62,9 @@ _OWN_MOMENTS = _places(OWN, Moment)
 _OWN_WORDS = _places(OWN, Words)
 _COMMON_WORDS = _places(COMMON, Words)
 
-_OFTEN_SAME = [
-    OWN.index(name) for name in ("user", "first_token_ms", "cache_read_tokens", "reasoning_tokens")
-]
+_OFTEN_NONE = [OWN.index(name) for name in ("user", "first_token_ms")]
 """What often no row of a statement has: then it is bound once. SQLite's driver takes ten times as
-long for None as for a number."""
+long for None as for a number. Two are four forms of each statement, which all stay prepared."""
 
 
 def parts_of(row: LedgerRow) -> Parts:
@@ -229,10 +227,10 @@ def batches(alike: Iterable[Alike]) -> list[Batch]:
 
 def _batch(columns: Columns, common: Values) -> Batch:
     count = len(columns[0])
-    same = [place for place in _OFTEN_SAME if columns[place].count(columns[place][0]) == count]
-    rows = zip(*(column for place, column in enumerate(columns) if place not in same), strict=True)
-    shared = (*common, *(columns[place][0] for place in same))
-    statement = _insert_alike(count, tuple(OWN[place] for place in same))
+    none = [place for place in _OFTEN_NONE if columns[place].count(None) == count]
+    rows = zip(*(column for place, column in enumerate(columns) if place not in none), strict=True)
+    shared = (*common, *(None for _ in none))
+    statement = _insert_alike(count, tuple(OWN[place] for place in none))
     return Batch(statement, (*shared, *chain.from_iterable(rows)), list(columns[0]))
 
 
@@ -267,14 +265,14 @@ def insert_statement(backend: Backend, rows: int) -> str:
 
 
 @lru_cache(maxsize=32)
-def _insert_alike(rows: int, same: tuple[str, ...]) -> str:
+def _insert_alike(rows: int, none: tuple[str, ...]) -> str:
     """Return the statement for SQLite's driver that is given once what the rows have in common.
 
-    Less than half of the work: most of a row's columns are. `same` are those of OWN that are so
-    by chance.
+    Less than half of the work: most of a row's columns are. `none` are those of OWN that no row
+    has.
     """
-    own = [name for name in OWN if name not in same]
-    common = [*_COLUMNS[len(OWN) :], *same]
+    own = [name for name in OWN if name not in none]
+    common = [*_COLUMNS[len(OWN) :], *none]
     terms = {name: f"column{number}" for number, name in enumerate(own, start=1)}
     terms |= {name: f"?{number}" for number, name in enumerate(common, start=1)}
     # In the table's own order: then SQLite writes each value where the row is made up.

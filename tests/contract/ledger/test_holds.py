@@ -187,6 +187,20 @@ async def test_an_idle_process_returns_what_it_does_not_use(store, folder):
         assert (0, 95) == await one.standing(hold)
 
 
+async def test_calls_that_are_refused_do_not_count_as_use(store, folder):
+    """A key whose budget is spent may keep asking: its tenant's stock goes back all the same."""
+    config = make_config(a_month(100), of_key=(a_month(10),))
+    async with running(store, config, folder) as process:
+        hold = await process.hold(9, principal=CI)
+        for grant in hold.grants:
+            grant.used = False
+
+        with pytest.raises(BudgetExceeded):
+            await process.hold(5, principal=CI, within_s=0.0)
+
+        assert [False, False] == [grant.used for grant in hold.grants]
+
+
 async def test_a_busy_process_keeps_no_more_in_stock_than_its_share(store, folder):
     """Its stock shrinks as another takes what is left, though it is never idle."""
     config = make_config(a_month(100))

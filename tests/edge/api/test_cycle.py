@@ -1,11 +1,14 @@
 """A request and its answer on a connection: what is sent at once, and who waits for more."""
 
 import asyncio
+import re
+from argparse import Namespace
 
 import pytest
 
 from api.asgi import send_whole
 from api.cycle import Arrival
+from api.server import Server
 from tests.edge.api.wire import connected, request, served
 
 pytestmark = pytest.mark.anyio
@@ -64,6 +67,27 @@ async def test_an_answer_with_a_line_break_in_a_header_is_not_sent(edge):
         assert b"" == await wire.closed()
 
 
+async def test_a_server_that_stops_serves_what_was_asked_before(edge):
+    """Of three requests sent in a row, which the stop finds read, the last answer says close."""
+
+    async def app(scope, _receive, send):
+        if scope["path"] == "/1":
+            connection = send.__self__._owner
+            stopping = Namespace(
+                server_state=connection.server_state, _connections=lambda: [connection]
+            )
+            Server._ask_to_leave(stopping)
+        await send_whole(send, 200, scope["path"].encode(), [])
+
+    async with served(edge, app=app) as port, connected(port) as wire:
+        wire.send(b"".join(request("GET", f"/{number}") for number in (1, 2, 3)))
+        said = await wire.closed()
+
+    assert [b"/1", b"/2", b"/3"] == re.findall(rb"\r\n\r\n(/\d)", said)
+    assert 1 == said.count(b"connection: close")
+    assert said.index(b"connection: close") > said.index(b"/2")
+
+
 async def test_who_waits_for_an_arrival_goes_on_with_it():
     """All of them, also when one has been cancelled; who comes later does not wait."""
     arrival = Arrival()
@@ -71,25 +95,10 @@ async def test_who_waits_for_an_arrival_goes_on_with_it():
     await asyncio.sleep(0)
     waiting[0].cancel()
     await asyncio.sleep(0)
-    assert (False, False) == (arrival.is_set(), any(task.done() for task in waiting[1:]))
+    assert not any(task.done() for task in waiting[1:])
 
     arrival.set()
 
     assert [True, True] == await asyncio.gather(*waiting[1:])
     assert waiting[0].cancelled()
     assert await arrival.wait()
-
-
-async def test_an_arrival_that_is_cleared_is_waited_for_again():
-    arrival = Arrival()
-    arrival.set()
-    arrival.clear()
-    waiting = asyncio.create_task(arrival.wait())
-    await asyncio.sleep(0)
-    assert not waiting.done()
-
-    arrival.set()
-    arrival.clear()
-
-    assert await waiting
-    assert not arrival.is_set()
