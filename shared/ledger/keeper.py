@@ -197,7 +197,7 @@ class Keeper:
                 return None
             except Exception:
                 # A bug, or an odd error of the database: the file has them all the same.
-                log.exception("spool.not_gathered", charges=count)
+                log.exception("spool.failed", pending_bytes=self._spool.pending_bytes)
                 return None
         self._moved(end, gathered.spent, standings)
         return count
