@@ -99,10 +99,8 @@ class Protocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self.connections.discard(self)
-        for cycle in (
-            cast("Cycle | None", self.cycle),
-            self._running,
-        ):  # the newest may not be the one that runs
+        newest = cast("Cycle | None", self.cycle)
+        for cycle in (newest, self._running):  # they are not always the same
             if cycle is not None:
                 cycle.lost()
         self.flow.resume_writing()

@@ -1,5 +1,6 @@
 """One attempt that takes several calls, because the provider does too little at a time."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from shared.providers.exchange import HttpRequest, HttpResponse, Reply
@@ -17,10 +18,10 @@ class FannedExchange:
 
     requests: Sequence[HttpRequest]
 
+    @abstractmethod
     def read_all(self, responses: Sequence[HttpResponse]) -> Reply:
         """Turn the 2xx answers, in the order of `requests`, into one.
 
         Raises:
             UpstreamError: as `Exchange.read`.
         """
-        raise NotImplementedError

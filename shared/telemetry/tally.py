@@ -141,7 +141,7 @@ def observe_attempt(
     code: str | None,
     elapsed_s: float,
     usage: Usage | None,
-    cost_nanousd: int | None = 0,
+    cost_nanousd: int | None,
 ) -> None:
     """Note a call to a configured provider that has ended, with the tokens it used and their cost.
 

@@ -38,8 +38,7 @@ HARMLESS: Mapping[str, tuple[object, ...]] = {
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_heads = msgspec.json.Decoder(list[MessageHead]).decode
-_NOTHING: Mapping[str, object] = MappingProxyType({})
-_NO_WORD: Mapping[str, bool] = MappingProxyType({})
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _OF_TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 
 
@@ -207,7 +206,7 @@ def drafted(
     *,
     model: str,
     params: Mapping[str, object],
-    able: Mapping[str, bool] = _NO_WORD,
+    able: Mapping[str, bool] = _NOTHING,
     known_as: str | None = None,
     history: History | None = None,
 ) -> Draft:

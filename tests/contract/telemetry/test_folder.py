@@ -28,7 +28,7 @@ for line in sys.stdin:
         continue
     for _ in range(int(line)):
         observe_request("/v1/models", 200, None, 0.3)
-        observe_attempt("mock", "succeeded", None, 0.2, Usage(input_tokens=2))
+        observe_attempt("mock", "succeeded", None, 0.2, Usage(input_tokens=2), 0)
     JOBS_RUNNING.inc()
     BUILD_INFO.labels("1").set(1)
     count_waiting()
