@@ -6,10 +6,15 @@
 .PHONY: help run setup test check fmt bench docs chaos fuzz lock
 
 # 3.11 and 3.12 first: the wheel with the Redis server that `make run` starts exists for these two.
-PYTHON ?= $(shell for python in python3.11 python3.12 python3 python; do \
-	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; done)
+# Of several, one that was optimised or has no libpython.so beside it: what pyenv builds takes a sixth more for a call.
+USABLE := import importlib.util as u, sys; sys.exit(sys.version_info < (3, 11) or not any(map(u.find_spec, ("ensurepip", "pip"))))
+FAST := import sysconfig, sys; sys.exit("--enable-optimizations" not in sysconfig.get_config_var("CONFIG_ARGS") \
+	and "libpython" in open("/proc/self/maps").read())
+PYTHON ?= $(shell IFS=:; for name in python3.11 python3.12 python3 python; do \
+	for found in '$(FAST)' ''; do for folder in $$PATH; do "$$folder/$$name" -c '$(USABLE)' 2>/dev/null \
+		&& "$$folder/$$name" -c "$$found" 2>/dev/null && { echo "$$folder/$$name"; exit; }; done; done; done)
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off
+INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --progress-bar off
 
 help:
 	@echo "make run     start the embedded stack and show a tour (Ctrl-C stops it)"
