@@ -112,6 +112,8 @@ class Sender:
         if self._aside is not None:
             await self._aside.wait()
         self._last = message.get("body", b"")
+        if self._cycle is not None:
+            self._cycle.last_taken = None
         await self._send(message)
         self._taken = self._begun
 
@@ -121,42 +123,40 @@ class Sender:
         None where something stands between.
         """
         cycle = getattr(self._send, "__self__", None)
-        if not isinstance(cycle, Cycle):
+        if not isinstance(cycle, Cycle) or not cycle.chunked:
             return None
         self._cycle = cycle
-        return self._take
-
-    def _take(self, piece: bytes) -> bool:
-        """Send, if that needs no waiting."""
-        if self._aside is not None or self._cycle is None or not self._cycle.take(piece):
-            return False
-        self._begun = self._taken = self._begun + 1
-        self._last = piece
-        return True
+        cycle.takes = self._aside is None
+        return cycle.take
 
     async def between(self, *messages: Message) -> None:
         """Send beside what the answer sends, unless that is in the middle of an event."""
-        body = self._last
+        cycle = self._cycle
+        body = self._last if cycle is None or cycle.last_taken is None else cycle.last_taken
         if isinstance(body, bytes) and body and not body.endswith((b"\n\n", b"\n\r\n")):
             return
         self._aside = asyncio.Event()
+        if cycle is not None:
+            cycle.takes = False
         try:
             for message in messages:
                 await self._send(message)
         finally:
             self._aside.set()
             self._aside = None
+            if self._cycle is not None:
+                self._cycle.takes = True
 
     async def stalled(self, clock: Clock, quiet: Quiet) -> None:
         """Return when one message has waited for STALL_S seconds, noticed within LOOK_S.
 
         `quiet` is called each time that nothing has been sent for KEEP_ALIVE_S seconds.
         """
-        before, silent_s = self._begun, 0.0
+        before, silent_s = self._sent(), 0.0
         while True:
             await clock.sleep(LOOK_S)
-            if self._begun != before:
-                before, silent_s = self._begun, 0.0
+            if (sent := self._sent()) != before:
+                before, silent_s = sent, 0.0
                 continue
             silent_s += LOOK_S
             if self._taken != self._begun and silent_s >= STALL_S:
@@ -165,6 +165,9 @@ class Sender:
                 silent_s = 0.0
                 async with clock.timeout(STALL_S):
                     await quiet()
+
+    def _sent(self) -> int:
+        return self._begun if self._cycle is None else self._begun + self._cycle.taken
 
 
 @asynccontextmanager

@@ -50,12 +50,12 @@ class Cycle:
     """A request and its answer; `lost` is to be called when the connection is.
 
     `headers` are the request's by name, the last of a repeated one. `wait_for_body` lifts the
-    connection's own limit on how long the body may take.
+    connection's own limit on how long the body may take. `takes` lets `take` send where `chunked`
+    is True; `taken` counts the pieces it has sent, and `last_taken` is the last of them.
     """
 
     __slots__ = (
         "_arrival",
-        "_chunked",
         "_default_headers",
         "_flush",
         "_gone",
@@ -66,15 +66,19 @@ class Cycle:
         "_owner",
         "_wait_for_body",
         "body",
+        "chunked",
         "disconnected",
         "flow",
         "headers",
         "keep_alive",
+        "last_taken",
         "loop",
         "more_body",
         "response_complete",
         "response_started",
         "scope",
+        "taken",
+        "takes",
         "transport",
         "waiting_for_100_continue",
     )
@@ -110,7 +114,10 @@ class Cycle:
         self._flush: asyncio.Handle | None = None
         self._gone: Callable[[], None] | None = None
         self._is_head = scope["method"] == "HEAD"
-        self._chunked: bool | None = None
+        self.chunked: bool | None = None
+        self.takes = False
+        self.taken = 0
+        self.last_taken: bytes | None = None
         self._left_bytes = 0  # of the answer, by its content-length
         scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
 
@@ -243,12 +250,13 @@ class Cycle:
             raise RuntimeError(f"The ASGI message {message['type']!r} does not belong here.")
 
     def take(self, piece: bytes) -> bool:
-        """Send a piece of an answer in chunks; False where that is not so, or cannot be at once."""
+        """Send a piece of an answer in chunks; False where that may not be, or cannot at once."""
         busy = self.flow.write_paused or self.disconnected or self._flush is not None
-        if busy or not self._chunked or self.response_complete or not piece:
+        if busy or not self.takes or self.response_complete or not piece:
             return False
-        if not self.transport.is_closing():
-            self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self.taken += 1
+        self.last_taken = piece
+        self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         return True
 
     def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
@@ -282,17 +290,17 @@ class Cycle:
         named = dict(fields)
         if (length := named.get(b"content-length")) is not None:
             self._left_bytes = int(length)
-            self._chunked = False
+            self.chunked = False
         elif b"transfer-encoding" in named:
-            self._chunked = True
+            self.chunked = True
         if b"connection" in named and any(
             name == b"connection" and b"close" in value.lower() for name, value in fields
         ):
             self.keep_alive = False
         elif not self.keep_alive:
             fields.append((b"connection", b"close"))
-        if self._chunked is None and not self._is_head and status not in BODYLESS:
-            self._chunked = True
+        if self.chunked is None and not self._is_head and status not in BODYLESS:
+            self.chunked = True
             fields.append((b"transfer-encoding", b"chunked"))
         # For each of twenty lines a step in C instead of ten in Python.
         return STATUS_LINE[status] + b"\r\n".join((*map(b": ".join, fields), b"", b""))
@@ -303,7 +311,7 @@ class Cycle:
         if self._is_head:
             self._left_bytes = 0
             body = b""
-        elif self._chunked:
+        elif self.chunked:
             if body:
                 body = b"%x\r\n%b\r\n" % (len(body), body)
             if not more:

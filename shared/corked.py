@@ -73,7 +73,7 @@ class Corked(asyncio.Transport):
         elif len(data) <= MOST_HELD_BYTES:
             self._held = bytes(data)  # its owner may write into it again
             self._cork.hold(self, self._loop)
-        elif self._may_leave():
+        elif not self._transport.is_closing() and self._may_leave():
             self._transport.write(data)
 
     @override

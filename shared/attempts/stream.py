@@ -1,6 +1,6 @@
 """One call for a stream: silent until the first content, explicit about its end."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import msgspec
@@ -15,6 +15,7 @@ from shared.providers.exchange import (
     Exchange,
     HttpResponse,
     OpenResponse,
+    PlainScanner,
     PushedChunks,
     Scan,
     StreamScanner,
@@ -60,6 +61,7 @@ class UpstreamStream:
         self._finish_s: float | None = None
         self._failure: UpstreamError | None = None
         self._taker: Taker = _nobody
+        self._plain: Callable[[bytes], bytes | None] = _not_plain
         self._ahead: Scan | Exception | None = None
         self._ahead_bytes = 0
         self._silent = False
@@ -117,7 +119,10 @@ class UpstreamStream:
         """
         if isinstance(self._chunks, PushedChunks) and not self.scanner.finished:
             self._taker = taker
-            self._chunks.pass_to(self._take)
+            take = self._take
+            if isinstance(self.scanner, PlainScanner):
+                self._plain, take = self.scanner.plain, self._take_plain
+            self._chunks.pass_to(take)
 
     def _take(self, chunk: bytes) -> bool:
         """Pass a chunk on at once, while somebody waits in `piece`, if that is all there is to do.
@@ -138,6 +143,22 @@ class UpstreamStream:
                 return True
             self._ahead = self._bounded(scan)
         except Exception as error:  # noqa: BLE001 (for `piece` to raise: here nobody would hear it)
+            self._ahead = error
+        self._ahead_bytes = len(chunk)
+        return False
+
+    def _take_plain(self, chunk: bytes) -> bool:
+        """Do what `_take` does, where the scanner knows at a glance that the chunk is words."""
+        try:
+            plain = self._plain(chunk)
+            if plain is None:
+                return self._take(chunk)
+            self._received_bytes = received_bytes = self._received_bytes + len(chunk)
+            if received_bytes <= MAX_STREAM_BYTES and self._taker(plain):
+                self._content_s = self._clock.monotonic()
+                return True
+            self._ahead = self._bounded(Scan(out=plain, content_events=1))
+        except Exception as error:  # noqa: BLE001 (as in `_take`)
             self._ahead = error
         self._ahead_bytes = len(chunk)
         return False
@@ -275,3 +296,7 @@ class UpstreamStream:
 
 def _nobody(_piece: bytes) -> bool:
     return False
+
+
+def _not_plain(_chunk: bytes) -> None:
+    return None

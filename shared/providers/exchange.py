@@ -4,7 +4,7 @@ Relay and translate differ only in who builds the Exchange. Everything here is v
 protocols; the sockets are in `transport.py`.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -144,6 +144,17 @@ class StreamScanner(Protocol):
         """Return what the caller still gets after the last event: usage chunk (if asked), end mark.
 
         Held back by the scanner so that the usage chunk can carry `sluiceway.cost_usd`.
+        """
+
+
+class PlainScanner(ABC):
+    """A scanner that, after some events, knows at a glance which others are words and no more."""
+
+    @abstractmethod
+    def plain(self, chunk: bytes) -> bytes | None:
+        """Take a chunk that is one event of words by itself, and return what of it goes on.
+
+        None where it may be anything else: it has not been taken, and `feed` has to.
         """
 
 

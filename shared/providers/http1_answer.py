@@ -189,6 +189,15 @@ class Answer:
         else:
             waiter.set_result(None)
 
+    def push(self, piece: bytes) -> None:
+        """Take a piece of the body as it comes: `add` and `arrived` in one."""
+        waiter, taker = self._waiter, self.taker
+        if waiter is None or waiter.done():
+            self.add(piece)
+        elif taker is None or self._pieces or not taker(piece):
+            self.add(piece)
+            waiter.set_result(None)
+
     def end(self) -> None:
         """Take the body's orderly end."""
         self._source = None

@@ -166,15 +166,19 @@ class Connection(asyncio.BaseProtocol):
             self.abandon()
             return
         parser = self._parser
-        try:
-            parser.feed(data)
-        except Unreadable as error:
-            self._stop(answer, error)
-            return
-        if parser.complete:
-            self._finish(answer)
-            return
-        answer.arrived()
+        piece = parser.chunk(data)
+        if piece is not None:
+            answer.push(piece)
+        else:
+            try:
+                parser.feed(data)
+            except Unreadable as error:
+                self._stop(answer, error)
+                return
+            if parser.complete:
+                self._finish(answer)
+                return
+            answer.arrived()
         if answer.buffered_bytes > READ_AHEAD_BYTES and not answer.paused:
             self._pause(answer)
 

@@ -1,5 +1,7 @@
 """From the bytes of one connection to answers, one after the other; httptools does the parsing."""
 
+import re
+from functools import lru_cache
 from http import HTTPStatus
 
 import httptools
@@ -17,6 +19,7 @@ MAX_BARREN_BYTES = MAX_HEAD_BYTES + MAX_LINE_BYTES
 
 _INTERIM = range(100, 200)
 _FINAL = range(200, 1000)
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,7}")
 _BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
@@ -34,6 +37,7 @@ class Parser:
     __slots__ = (
         "_answer",
         "_barren_bytes",
+        "_between",
         "_bodiless",
         "_head_bytes",
         "_header_count",
@@ -60,7 +64,7 @@ class Parser:
         self._answer = answer
         self._headers: dict[bytes, bytes] = {}
         self._barren_bytes = self._head_bytes = self._header_count = self._interim_count = 0
-        self._bodiless = self._skipping = False
+        self._between = self._bodiless = self._skipping = False
         self.heard = self.complete = self.keeps_alive = self.until_close = False
 
     def expect_no_body(self) -> None:
@@ -79,8 +83,30 @@ class Parser:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise Unreadable from error
+        if self._between and data[-2:] != b"\r\n":
+            # The next chunk's size may have begun. Had it ended so, `on_chunk_header` had been
+            # called; where LF alone ends it, that waits for one more byte.
+            self._between = False
         if self._barren_bytes > MAX_BARREN_BYTES and not self.complete:
             raise Unreadable
+
+    def chunk(self, data: bytes | memoryview) -> bytes | None:
+        """Return the piece of the body in `data` if that is one whole chunk and nothing else.
+
+        The parser stays between two chunks, where it is, and needs not hear of it. None where it
+        has to be fed.
+        """
+        if not self._between:
+            return None
+        data = bytes(data)
+        start = data.find(b"\r\n", 0, 8)
+        if (
+            start < 0
+            or _chunk_size(data[:start]) != len(data) - start - 4
+            or not data.endswith(b"\r\n")
+        ):
+            return None
+        return data[start + 2 : -2]
 
     # Called by httptools; what they raise ends the parsing.
 
@@ -138,6 +164,14 @@ class Parser:
         self._headers = {}
         self._skipping = True
 
+    def on_chunk_header(self) -> None:
+        """Take the size of a chunk."""
+        self._between = False
+
+    def on_chunk_complete(self) -> None:
+        """Take the end of a chunk."""
+        self._between = True
+
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
         self._barren_bytes = 0
@@ -151,3 +185,9 @@ class Parser:
         self.complete = True
         # Not later: httptools forgets it together with the message.
         self.keeps_alive = self._parser.should_keep_alive()
+
+
+@lru_cache(maxsize=256)
+def _chunk_size(line: bytes) -> int | None:
+    """Return the bytes of a chunk by its size line, None for the last one and an odd one."""
+    return (int(line, 16) or None) if _CHUNK_SIZE.fullmatch(line) else None

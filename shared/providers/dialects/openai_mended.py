@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from shared.providers.dialects.openai_mend import Json, Mender
 from shared.providers.dialects.openai_stream import UNREADABLE, OpenAIScanner, without_null_usage
-from shared.providers.exchange import Scan
+from shared.providers.exchange import PlainScanner, Scan
 
 _decode = msgspec.json.Decoder(dict[str, object]).decode
 
@@ -18,8 +18,10 @@ _PLAIN = re.compile(
 )
 """What follows the head of an event that holds words of the one choice, and nothing else."""
 
+_is_ascii_text = re.compile(rb"[ !#-\[\]-~]+").fullmatch
 
-class MendingScanner(OpenAIScanner):
+
+class MendingScanner(OpenAIScanner, PlainScanner):
     """Relays a vendor that takes OpenAI's form lightly."""
 
     def __init__(
@@ -36,26 +38,34 @@ class MendingScanner(OpenAIScanner):
         # either, and to read it whole would cost more than to relay it.
         self._sound_head = b""
         self._only_words = False
+        # All of that holds of the next chunk, too: it begins an event, and nothing has gone wrong.
+        self._flows = False
         # What stood around the words of the last plain event, and what goes on of its end.
         self._before = self._after = self._ending = b""
 
     @override
     def feed(self, chunk: bytes) -> Scan:
         """Take the next bytes; an event of words that comes by itself is neither cut nor read."""
-        if (
-            self._only_words
-            and self._between
-            and self._error is None
-            and chunk.startswith(self._before)
-            and chunk.endswith(self._after)
-        ):
-            words = chunk[len(self._before) : -len(self._after)]
-            if words and _is_text(words):
-                self.content_bytes += len(words)
-                if self._ending is not self._after:
-                    chunk = self._before + words + self._ending
-                return Scan(out=chunk, content_events=1, finished=self.finished)
-        return super().feed(chunk)
+        plain = self.plain(chunk)
+        if plain is not None:
+            return Scan(out=plain, content_events=1, finished=self.finished)
+        scan = super().feed(chunk)
+        self._flows = self._only_words and self._between and self._error is None
+        return scan
+
+    @override
+    def plain(self, chunk: bytes) -> bytes | None:
+        """Take an event of words with what stood around the last ones, if the chunk is one."""
+        before, after = self._before, self._after
+        if not (self._flows and chunk.startswith(before) and chunk.endswith(after)):
+            return None
+        start, end = len(before), len(chunk) - len(after)
+        if not (_is_ascii_text(chunk, start, end) or (start < end and _is_text(chunk[start:end]))):
+            return None
+        self.content_bytes += end - start
+        if self._ending is after:
+            return chunk
+        return chunk[:end] + self._ending
 
     @override
     def _take(self, payload: bytes, event: bytes) -> bytes:

@@ -29,7 +29,7 @@ def asks(url, body=b"{}"):
 
 
 async def whole(transport, request):
-    async with transport.open(request, connect_s=5) as response:
+    async with transport.open(request, connect_s=30) as response:
         return await response.read(1_000_000)
 
 

@@ -3,16 +3,20 @@
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import httpx
 import openai
 import pytest
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from api.asgi import KEEP_ALIVE_S, Sender, while_taken
+from api.cycle import Cycle
 from shared.clock import SystemClock
 from tests.edge.api.conftest import KEY
 from tests.edge.api.messages import URL, Line, line, routes
+from tests.fakes.pipe import PipeTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -183,6 +187,80 @@ async def test_a_sender_that_speaks_needs_no_signs():
     async with while_taken(sender, Hurried(), quiet):
         for _ in range(20):
             await sender({"type": "http.response.body", "body": b"x\n\n", "more_body": True})
+            await asyncio.sleep(KEEP_ALIVE_S / HURRY / 5)
+
+    assert 0 == signs
+
+
+async def flowing() -> tuple[Cycle, Sender, PipeTransport]:
+    """Return an answer in chunks whose head is sent."""
+    wire = PipeTransport()
+    owner = SimpleNamespace(
+        transport=wire,
+        flow=FlowControl(wire),
+        loop=asyncio.get_running_loop(),
+        expect_100_continue=False,
+        server_state=SimpleNamespace(default_headers=[]),
+        on_response_complete=lambda: None,
+    )
+    cycle = Cycle(owner, {"method": "POST"}, {}, keep_alive=True, wait_for_body=lambda: None)
+    sender = Sender(cycle.send)
+    await sender({"type": "http.response.start", "status": 200, "headers": []})
+    await asyncio.sleep(0)
+    wire.written = b""
+    return cycle, sender, wire
+
+
+def sign(body: bytes) -> dict[str, object]:
+    return {"type": "http.response.body", "body": body, "more_body": True}
+
+
+async def test_no_event_that_flows_is_cut_in_two():
+    _, sender, wire = await flowing()
+    take = sender.taker()
+
+    for piece in (b"data: 1", b"\n\n"):
+        assert take(piece)
+        await sender.between(sign(b":\n\n"))
+    await sender(sign(b"data: 2"))
+    await sender.between(sign(b":\n\n"))
+
+    chunks = wire.written.split(b"\r\n")[1::2]
+    assert [b"data: 1", b"\n\n", b":\n\n", b"data: 2"] == chunks
+
+
+async def test_nothing_flows_past_a_sign_under_way():
+    cycle, sender, wire = await flowing()
+    take = sender.taker()
+    cycle.flow.pause_writing()
+    beside = asyncio.create_task(sender.between(sign(b":1\n\n"), sign(b":2\n\n")))
+    await asyncio.sleep(0)
+    cycle.flow.resume_writing()
+
+    assert not take(b"data: x\n\n")
+    assert sender.taker() is not None
+    assert not take(b"data: x\n\n")
+    await beside
+    assert take(b"data: x\n\n")
+    await sender({"type": "http.response.body", "body": b"", "more_body": False})
+    assert not take(b"data: late\n\n")
+
+    chunks = wire.written.split(b"\r\n")[1::2]
+    assert [b":1\n\n", b":2\n\n", b"data: x\n\n", b""] == chunks[:4]
+
+
+async def test_a_sender_past_whom_it_flows_needs_no_signs():
+    signs = 0
+
+    async def quiet() -> None:
+        nonlocal signs
+        signs += 1
+
+    _, sender, _ = await flowing()
+    take = sender.taker()
+    async with while_taken(sender, Hurried(), quiet):
+        for _ in range(20):
+            assert take(b"x\n\n")
             await asyncio.sleep(KEEP_ALIVE_S / HURRY / 5)
 
     assert 0 == signs

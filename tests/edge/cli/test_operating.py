@@ -17,8 +17,6 @@ from shared.store.keys import ensure_tenant
 from shared.store.records import Finish, NewJob
 from shared.store.workers import Presence, be_seen
 
-NOW = datetime.now(UTC)
-
 
 @pytest.fixture
 def run(sqlite_url, tmp_path):
@@ -53,18 +51,19 @@ def in_store(sqlite_url):
 def jobs(in_store):
     """A job that failed, then one that waits."""
     ids = [new_id("job"), new_id("job")]
+    now = datetime.now(UTC)  # a job that waits for ten minutes is stuck
 
     async def work(tx):
-        await ensure_tenant(tx, "acme", "sealed", NOW)
+        await ensure_tenant(tx, "acme", "sealed", now)
         for place, own_id in enumerate(ids):
             new = NewJob(
                 id=own_id, tenant_id="acme", key_id="key_1", request_id=f"req_{place}",
-                endpoint="/v1/chat/completions", body=b"{}", deadline=NOW + timedelta(hours=1),
+                endpoint="/v1/chat/completions", body=b"{}", deadline=now + timedelta(hours=1),
                 model="gpt-4o",
             )  # fmt: skip
-            await insert_job(tx, new, NOW + timedelta(seconds=place))
+            await insert_job(tx, new, now + timedelta(seconds=place))
         error = {"code": "worker_lost", "message": "three workers died"}
-        await end_unleased(tx, ids[0], Finish(status="failed", error=error, at=NOW))
+        await end_unleased(tx, ids[0], Finish(status="failed", error=error, at=now))
 
     in_store(work)
     return ids
@@ -133,7 +132,8 @@ def test_the_queue_is_shown_paused_and_resumed(run, jobs):
 
 def test_workers_are_listed_and_drained(run, in_store, sqlite_url):
     assert "no workers" in run("workers", "list").stderr
-    present = Presence(owner="w1", host="h", started_at=NOW, slots=8, running=2)
+    now = datetime.now(UTC)
+    present = Presence(owner="w1", host="h", started_at=now, slots=8, running=2)
     in_store(lambda tx: be_seen(tx, present))
 
     _, before = lines(run("workers", "list"))

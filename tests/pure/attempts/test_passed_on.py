@@ -106,8 +106,11 @@ async def relayed(arrivals: Iterable[tuple[bytes, int]], takes: Sequence[bool] |
     reading = asyncio.create_task(read())
     await asyncio.sleep(0)
     for piece, turns in arrivals:
-        answer.add(piece)
-        answer.arrived()
+        if turns % 2:
+            answer.push(piece)
+        else:
+            answer.add(piece)
+            answer.arrived()
         for _ in range(turns):
             await asyncio.sleep(0)
     answer.end()
@@ -148,8 +151,7 @@ async def test_what_flows_wakes_nobody() -> None:
     await asyncio.sleep(0)
 
     for piece in (words("a"), words("b") + words("c"), event({}, "stop")):
-        answer.add(piece)
-        answer.arrived()
+        answer.push(piece)
 
     assert [words("a"), words("b") + words("c")] == taken
     assert event({}, "stop") == await reading

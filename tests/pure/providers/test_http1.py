@@ -1,7 +1,7 @@
 """Whatever a server sends, and however it is cut: one answer, or one word on why there is none."""
 
 import asyncio
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 import msgspec
 import pytest
@@ -248,6 +248,61 @@ def test_any_cut_gives_the_same(name, data):
     pieces = [sent[a:b] for a, b in pairwise(edges) if a < b]
 
     assert (outcome(sent) if sent else outcome()) == outcome(*pieces)
+
+
+FRAMES = [
+    b"2\r\nab\r\n",
+    b"a\r\n0123456789\r\n",
+    b"A\r\n0123456789\r\n",
+    b"1b\r\n" + b"x" * 27 + b"\r\n",
+    b"4\r\n\r\n\r\n\r\n",
+    b"6\r\n0\r\n\r\n\n\r\n",
+    b"0002\r\nab\r\n",
+    b"2\r\nab\r\n3\r\nabc\r\n",
+    b"2;a=b\r\nab\r\n",
+    b"2 \r\nab\r\n",
+    b"2\nab\n",
+    b"2\r\nab\n",
+    b"2\r\na",
+    b"b\r\n2\r\n",
+    b"2\r",
+    b"\nab\r\n",
+    b"2\r\n",
+    b"2 \r\n",
+    b"2;a\r\n",
+    b"a\n",
+    b"a",
+    b"\n",
+    b"+2\r\nab\r\n",
+    b"0x2\r\nab\r\n",
+    b"2_\r\nab\r\n",
+    b"3\r\nab\r\n",
+    b"1\r\nab\r\n",
+    b"0\r\n\r\n",
+    b"00\r\n\r\n",
+    b"\r\n",
+    b"z\r\nab\r\n",
+    b"00000000000000002\r\nab\r\n",
+]
+
+
+@given(st.lists(st.sampled_from(FRAMES), max_size=8), st.lists(st.booleans(), max_size=8))
+@example([FRAMES[0], FRAMES[1], b"0\r\n\r\n"], [])
+@example([FRAMES[0], FRAMES[1], b"00\r\n\r\n"], [])
+@example([b"2\r\na", b"2\nab\n", FRAMES[0]], [])
+@settings(max_examples=500, deadline=None)
+def test_a_chunk_that_comes_by_itself_is_what_it_is_among_others(frames, joined):
+    """The parser is not shown it; what it says of the next bytes must be the same."""
+    pieces = [CHUNKED]
+    for frame, join in zip_longest(frames, joined[: len(frames)], fillvalue=False):
+        if join:
+            pieces[-1] += frame
+        else:
+            pieces.append(frame)
+
+    # Bytes after the end close a connection, whether it has gone home before or not.
+    one, many = outcome(b"".join(pieces)), outcome(*pieces)
+    assert one == msgspec.structs.replace(many, kept=one.kept)
 
 
 @pytest.mark.parametrize("name", [name for name in ANSWERS if "close" not in name])

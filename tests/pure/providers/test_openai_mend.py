@@ -276,7 +276,7 @@ def relayed(chunks, *, unread):
     out, held = b"", []
     for one in chunks:
         if not unread:
-            scanner._sound_head, scanner._only_words = b"", False
+            scanner._sound_head, scanner._only_words, scanner._flows = b"", False, False
         written = one if isinstance(one, bytes) else json.dumps(one, ensure_ascii=False).encode()
         scan = scanner.feed(b"data: " + written + b"\n\n")
         out += scan.out
