@@ -9,7 +9,7 @@ What one turn of the event loop has to record shares a write.
 import fcntl
 import os
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -82,7 +82,7 @@ class Spool:
         if not opened and not ended:
             return
         written = [_encoder.encode(opening) for opening in opened]
-        self._append(_lines(b"O", written) + _lines(b"C", self._encoded(ended)))
+        self._append(_lines(written, self._encoded(ended)))
         for opening, line in zip(opened, written, strict=True):
             self._open[opening.attempt_id] = line
         opened.clear()
@@ -187,7 +187,7 @@ class Spool:
         self._size = self.flushed_bytes = self._recent_from = 0
         self._groups.clear()
         self._filling = None
-        self._append(_lines(b"O", self._open.values()))
+        self._append(_lines(self._open.values()))
         self.flushed_bytes = self._size
         old_path.unlink(missing_ok=True)
         os.close(old_file)
@@ -222,10 +222,14 @@ class Spool:
             os.close(file)
 
 
-def _lines(kind: bytes, written: Collection[bytes]) -> bytes:
-    if not written:
-        return b""
-    return kind + (b"\n" + kind).join(written) + b"\n"
+def _lines(opened: Iterable[bytes], ended: Iterable[bytes] = ()) -> bytes:
+    """Return openings and charges as lines of the file, each copied once."""
+    pieces: list[bytes] = []
+    for line in opened:
+        pieces += (b"O", line, b"\n")
+    for line in ended:
+        pieces += (b"C", line, b"\n")
+    return b"".join(pieces)
 
 
 def records(data: bytes) -> Iterator[Opening | Charge]:

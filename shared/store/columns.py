@@ -1,5 +1,6 @@
 """Column types that mean the same on SQLite and on PostgreSQL."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +22,11 @@ def micros(moment: datetime) -> int:
     if moment.tzinfo is None:
         raise ValueError("a moment needs its zone")
     return (moment - EPOCH) // MICROSECOND
+
+
+def micros_of(moments: Iterable[datetime]) -> list[int]:
+    """Return the same of many moments, which all say their zone: without a call for each."""
+    return [(moment - EPOCH) // MICROSECOND for moment in moments]
 
 
 def moment_of(at_us: int) -> datetime:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from msgspec.structs import astuple
 
 from shared.chat.usage import Usage
-from shared.store.columns import Moment, Words, micros
+from shared.store.columns import Moment, Words, micros_of
 from shared.store.money_tables import ledger
 from shared.store.records import BudgetRef, LedgerRow
 from shared.store.urls import Backend
@@ -62,9 +62,14 @@ _OWN_MOMENTS = _places(OWN, Moment)
 _OWN_WORDS = _places(OWN, Words)
 _COMMON_WORDS = _places(COMMON, Words)
 
-_OFTEN_NONE = [OWN.index(name) for name in ("user", "first_token_ms")]
-"""What often no row of a statement has: then it is bound once. SQLite's driver takes ten times as
-long for None as for a number. Two are four forms of each statement, which all stay prepared."""
+_OFTEN_ABSENT: tuple[dict[str, int | None], ...] = (
+    {"user": None},
+    {"first_token_ms": None},
+    {"cache_read_tokens": 0, "reasoning_tokens": 0},
+)
+"""What often no row of a statement has, and what then stands there: it is bound once. SQLite's
+driver takes ten times as long for None as for a number. Three sorts of it are eight forms of each
+statement, which all stay prepared."""
 
 
 def parts_of(row: LedgerRow) -> Parts:
@@ -166,7 +171,7 @@ def _columns(owns: Iterable[Values]) -> Columns:
     """Return what is the rows' own, by column: nearly all of them need nothing."""
     columns: Columns = list(zip(*owns, strict=True))
     for place in _OWN_MOMENTS:
-        columns[place] = [micros(moment) for moment in columns[place]]
+        columns[place] = micros_of(columns[place])
     for place in _OWN_WORDS:
         columns[place] = _clean(columns[place])
     return columns
@@ -226,11 +231,15 @@ def batches(alike: Iterable[Alike]) -> list[Batch]:
 
 
 def _batch(columns: Columns, common: Values) -> Batch:
+    own = dict(zip(OWN, columns, strict=True))
     count = len(columns[0])
-    none = [place for place in _OFTEN_NONE if columns[place].count(None) == count]
-    rows = zip(*(column for place, column in enumerate(columns) if place not in none), strict=True)
-    shared = (*common, *(None for _ in none))
-    statement = _insert_alike(count, tuple(OWN[place] for place in none))
+    absent: dict[str, int | None] = {}
+    for sort in _OFTEN_ABSENT:
+        if all(own[name].count(value) == count for name, value in sort.items()):
+            absent |= sort
+    rows = zip(*(own[name] for name in OWN if name not in absent), strict=True)
+    shared = (*common, *absent.values())
+    statement = _insert_alike(count, tuple(absent))
     return Batch(statement, (*shared, *chain.from_iterable(rows)), list(columns[0]))
 
 
@@ -264,15 +273,15 @@ def insert_statement(backend: Backend, rows: int) -> str:
     return f"INSERT INTO ledger ({_NAMES}) VALUES {values}{known}"  # noqa: S608 (names of our own columns)
 
 
-@lru_cache(maxsize=32)
-def _insert_alike(rows: int, none: tuple[str, ...]) -> str:
+@lru_cache(maxsize=64)
+def _insert_alike(rows: int, absent: tuple[str, ...]) -> str:
     """Return the statement for SQLite's driver that is given once what the rows have in common.
 
-    Less than half of the work: most of a row's columns are. `none` are those of OWN that no row
+    Less than half of the work: most of a row's columns are. `absent` are those of OWN that no row
     has.
     """
-    own = [name for name in OWN if name not in none]
-    common = [*_COLUMNS[len(OWN) :], *none]
+    own = [name for name in OWN if name not in absent]
+    common = [*_COLUMNS[len(OWN) :], *absent]
     terms = {name: f"column{number}" for number, name in enumerate(own, start=1)}
     terms |= {name: f"?{number}" for number, name in enumerate(common, start=1)}
     # In the table's own order: then SQLite writes each value where the row is made up.

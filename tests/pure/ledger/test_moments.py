@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.store.columns import micros, moment_of
+from shared.store.columns import micros, micros_of, moment_of
 
 
 @given(
@@ -18,6 +18,7 @@ from shared.store.columns import micros, moment_of
 )
 def test_a_moment_is_kept_exactly(moment):
     assert moment == moment_of(micros(moment))
+    assert [micros(moment)] == micros_of([moment])
 
 
 def test_a_moment_without_a_zone_is_none():
