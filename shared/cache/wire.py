@@ -1,5 +1,8 @@
 """Commands to Redis over one connection, many at a time; the answers come in order.
 
+What a turn of the event loop asks and tells leaves at its end, in one piece: each send takes the
+kernel's time of a whole lookup.
+
 redis-py makes the connection: URLs, TLS, AUTH, the database. A caller who leaves only leaves its
 answer behind: it is read and thrown away, so that nobody gets another's.
 """
@@ -16,6 +19,7 @@ from redis.backoff import NoBackoff
 from typing_extensions import override
 
 from shared.cache.entry import CacheAway
+from shared.corked import MOST_HELD_BYTES
 
 Answer = object
 """What Redis says: bytes, a number, a list, None, or an exception as a value."""
@@ -82,6 +86,7 @@ class Wire(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, writer.transport)
         self._replies = hiredis.Reader()
         self._asked: deque[_Asked] = deque()
+        self._unsent: list[bytes] = []
         self._refused = refused
         self.lost: asyncio.Future[CacheAway] = self._loop.create_future()
         """What ended it, once it has ended."""
@@ -102,14 +107,14 @@ class Wire(asyncio.Protocol):
             told.set_result([self.lost.result()] * number)
         else:
             self._asked.append(_Asked(number, told))
-            self._transport.write(commands)
+            self._send(commands)
         return told
 
     def tell(self, command: bytes) -> None:
         """Send a packed command whose answer matters only when it is an error."""
         if not self.lost.done():
             self._asked.append(_Asked(1, None))
-            self._transport.write(command)
+            self._send(command)
 
     def drop(self, why: str) -> None:
         """End it at once; what was on its way is lost. Its owner closes it all the same."""
@@ -117,8 +122,22 @@ class Wire(asyncio.Protocol):
 
     async def aclose(self) -> None:
         """End it, and let go of it."""
+        self._flush()  # what this turn has told it is still to be kept
         self.drop("closed")
         await self._connection.disconnect(nowait=True)
+
+    def _send(self, commands: bytes) -> None:
+        """Send at the end of the loop's turn; a large piece at once, after what waits already."""
+        self._unsent.append(commands)
+        if len(commands) > MOST_HELD_BYTES:
+            self._flush()
+        elif len(self._unsent) == 1:
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        if self._unsent:
+            unsent, self._unsent = self._unsent, []
+            self._transport.write(b"".join(unsent))
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -147,6 +166,7 @@ class Wire(asyncio.Protocol):
         if self.lost.done():
             return
         self.lost.set_result(why)
+        self._unsent.clear()
         self._transport.abort()  # close() would wait for a Redis that reads nothing
         asked, self._asked = self._asked, deque()
         for one in asked:

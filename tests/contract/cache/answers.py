@@ -30,6 +30,7 @@ async def kept(cache: AnswerCache, address: Address, answer: Entry | None = None
     looked = await cache.look(address)
     assert looked is not None
     cache.keep(address, answer or entry(), looked.mark)
+    await asyncio.sleep(0)  # it leaves with what else this turn of the loop has to send
 
 
 async def found(cache: AnswerCache, address: Address) -> Entry | None:

@@ -9,7 +9,7 @@ import pytest
 from shared.cache.entry import CacheAway
 from shared.cache.redis import _key
 from tests.contract.cache.answers import at, entry, eventually, found, kept
-from tests.contract.cache.conftest import redis_cache
+from tests.contract.cache.conftest import MOST_ENTRY_BYTES, redis_cache
 from tests.contract.limits.faults import command, frozen, redis_at
 from tests.services import folder
 
@@ -81,6 +81,28 @@ async def test_a_full_redis_is_read_on(own_redis):
 
         assert entry() == await found(cache, at("d1"))
         assert await found(cache, at("d2")) is None
+
+
+async def test_what_one_turn_keeps_is_sent_whatever_its_size(redis_server):
+    """Large pieces leave at once, and what was told before them goes first."""
+    bodies = {"d1": b"small", "d2": b"x" * (MOST_ENTRY_BYTES - 1000), "d3": b"small, too"}
+    async with redis_cache(redis_server.url) as cache:
+        looked = await cache.look(at())
+        for digest, body in bodies.items():
+            cache.keep(at(digest), entry(body), looked.mark)
+        # Asked for in the same turn, and answered in the order of what is sent.
+        answers = await asyncio.gather(*(found(cache, at(digest)) for digest in bodies))
+
+    assert list(bodies.values()) == [answer.body for answer in answers]
+
+
+async def test_what_was_kept_in_the_turn_of_the_close_is_there_afterwards(redis_server):
+    async with redis_cache(redis_server.url) as cache:
+        looked = await cache.look(at("late"))
+        cache.keep(at("late"), entry(), looked.mark)
+
+    async with redis_cache(redis_server.url) as cache:
+        assert entry() == await found(cache, at("late"))
 
 
 async def test_rubbish_is_no_answer(redis_server):
