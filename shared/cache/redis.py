@@ -7,7 +7,14 @@ from hashlib import blake2b
 
 import msgspec
 
-from shared.cache.entry import Address, CacheAway, Entry, Looked, Mark
+from shared.cache.entry import (
+    ENTRY_BESIDES_BYTES,
+    Address,
+    CacheAway,
+    Entry,
+    Looked,
+    Mark,
+)
 from shared.cache.wire import Answer, Dialler, Wire, packed
 from shared.clock import Clock
 from shared.telemetry.log import get_logger
@@ -45,7 +52,7 @@ class RedisCache:
     def __init__(self, url: str, *, ttl_s: float, most_entry_bytes: int, clock: Clock) -> None:
         self._dialler = Dialler(url, REDIS_FAILURES.inc)  # it is full, or takes no writes
         self._ttl_ms = max(1, round(ttl_s * 1000))
-        self._most_entry_bytes = most_entry_bytes
+        self._most_body_bytes = most_entry_bytes - ENTRY_BESIDES_BYTES
         self._clock = clock
         self._wire: Wire | None = None
         self._first = asyncio.Event()
@@ -79,14 +86,15 @@ class RedisCache:
         found = _read(stored)
         if found is None or found.mark != mark:
             return Looked(mark=mark)
-        age_s = max(0.0, self._clock.now().timestamp() - found.at_s)
+        age_s = max(0.0, self._clock.wall_s() - found.at_s)
         return Looked(mark=mark, entry=found.entry, age_s=age_s)
 
     def keep(self, address: Address, entry: Entry, mark: Mark) -> None:
         wire = self._wire
-        if wire is None or wire.is_full or entry.size_bytes > self._most_entry_bytes:
+        if wire is None or wire.is_full or len(entry.body) > self._most_body_bytes:
             return
-        stored = _encode(_Stored(mark, self._clock.now().timestamp(), entry))
+        # As a _Stored, which need not be made for it.
+        stored = _encode((mark, self._clock.wall_s(), entry))
         wire.tell(packed("SET", _key(address), stored, "PX", self._ttl_ms))
 
     async def forget(self, *, tenant: str | None, model: str | None) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import cast
 
 import hiredis
+import msgspec
 from redis.asyncio import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -59,18 +60,16 @@ class Dialler:
 
 def packed(*command: str | bytes | int) -> bytes:
     """Return a command as it is sent."""
-    return cast(bytes, hiredis.pack_command(command))  # type: ignore[arg-type]  # any length
+    sent: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # any length
+    return sent
 
 
-class _Asked:
-    """What was asked in one go. Without `told` nobody waits."""
+class _Asked(msgspec.Struct, eq=False):
+    """What was asked in one go, and what Redis has said so far."""
 
-    __slots__ = ("answers", "left", "told")
-
-    def __init__(self, commands: int, told: "asyncio.Future[list[Answer]] | None") -> None:
-        self.left = commands
-        self.told = told
-        self.answers: list[Answer] = []
+    number: int
+    told: "asyncio.Future[list[Answer]]"
+    answers: list[Answer] = []
 
 
 class Wire(asyncio.Protocol):
@@ -85,7 +84,7 @@ class Wire(asyncio.Protocol):
         self._connection = connection  # holds the transport
         self._transport = cast(asyncio.Transport, writer.transport)
         self._replies = hiredis.Reader()
-        self._asked: deque[_Asked] = deque()
+        self._asked: deque[_Asked | None] = deque()  # None for what was only told
         self._unsent: list[bytes] = []
         self._refused = refused
         self.lost: asyncio.Future[CacheAway] = self._loop.create_future()
@@ -113,7 +112,7 @@ class Wire(asyncio.Protocol):
     def tell(self, command: bytes) -> None:
         """Send a packed command whose answer matters only when it is an error."""
         if not self.lost.done():
-            self._asked.append(_Asked(1, None))
+            self._asked.append(None)
             self._send(command)
 
     def drop(self, why: str) -> None:
@@ -142,21 +141,23 @@ class Wire(asyncio.Protocol):
     @override
     def data_received(self, data: bytes) -> None:
         self._replies.feed(data)
-        while self._asked:
-            reply = self._replies.gets()
+        asked, next_reply = self._asked, self._replies.gets
+        while asked:
+            reply = next_reply()
             if reply is False:  # the rest has not come yet
                 return
-            asked = self._asked[0]
-            asked.left -= 1
-            if not asked.left:
-                self._asked.popleft()
-            if asked.told is None:
+            one = asked[0]
+            if one is None:
+                asked.popleft()
                 if isinstance(reply, Exception):
                     self._refused()
                 continue
-            asked.answers.append(reply)
-            if not asked.left and not asked.told.done():
-                asked.told.set_result(asked.answers)
+            answers = one.answers
+            answers.append(reply)
+            if len(answers) == one.number:
+                asked.popleft()
+                if not one.told.done():
+                    one.told.set_result(answers)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -170,5 +171,6 @@ class Wire(asyncio.Protocol):
         self._transport.abort()  # close() would wait for a Redis that reads nothing
         asked, self._asked = self._asked, deque()
         for one in asked:
-            if one.told is not None and not one.told.done():
-                one.told.set_result([*one.answers, *[why] * one.left])
+            if one is not None and not one.told.done():
+                left = one.number - len(one.answers)
+                one.told.set_result([*one.answers, *[why] * left])
