@@ -43,8 +43,11 @@ STREAMING = (
     (b"x-accel-buffering", b"no"),  # nginx would hold the stream back
     NOSNIFF,
 )
-CACHE_MISSED = ((b"x-sluiceway-cache", b"miss"),)
-CACHE_BYPASSED = ((b"x-sluiceway-cache", b"bypass"),)
+CACHE_UNHELPED = {
+    "miss": ((b"x-sluiceway-cache", b"miss"),),
+    "bypass": ((b"x-sluiceway-cache", b"bypass"),),
+}
+"""What callers are told whom the cache has not answered."""
 
 
 def inference_app(endpoint: str, edge: Edge) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
@@ -324,8 +327,10 @@ def _headers_of(call: Call, answer: Answer) -> Headers:
         headers.append((b"x-sluiceway-cost", answer.cost_doubt.encode()))
     if answer.dropped:
         headers.append(_dropped(answer.dropped))
-    if answer.cache is not None:
-        headers += _cached(call, answer.cache)
+    told = answer.cache
+    if told is not None:
+        call.cached = told.result
+        headers += CACHE_UNHELPED.get(told.result) or _hit(told)
     return headers
 
 
@@ -343,8 +348,10 @@ def _stream_headers_of(call: Call, stream: ServedStream) -> Headers:
         headers.append((b"x-sluiceway-cost", stream.cost_doubt.encode()))
     if stream.dropped:
         headers.append(_dropped(stream.dropped))
-    if stream.cache is not None:
-        headers += _cached(call, stream.cache)
+    told = stream.cache
+    if told is not None:
+        call.cached = told.result
+        headers += CACHE_UNHELPED.get(told.result) or _hit(told)
     return headers
 
 
@@ -353,11 +360,8 @@ def _dropped(names: Sequence[str]) -> tuple[bytes, bytes]:
     return b"x-sluiceway-dropped", _latin(",".join(names))
 
 
-def _cached(call: Call, told: CacheTold) -> Sequence[tuple[bytes, bytes]]:
-    """Note what the cache had to do with the answer, and return it with what a hit has saved."""
-    call.cached = told.result
-    if told.result != "hit":
-        return CACHE_MISSED if told.result == "miss" else CACHE_BYPASSED
+def _hit(told: CacheTold) -> Headers:
+    """Return the headers that tell what the cache has saved."""
     headers = [(b"x-sluiceway-cache", b"hit"), (b"age", b"%d" % told.age_s)]
     if told.saved_nanousd is not None:
         headers.append((b"x-sluiceway-saved-usd", usd_text(told.saved_nanousd).encode()))

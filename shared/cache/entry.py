@@ -10,7 +10,7 @@ ENTRY_BESIDES_BYTES = 512
 """What an entry takes beside its body, roughly."""
 
 
-class Address(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Address(msgspec.Struct, frozen=True, gc=False):
     """Where an answer is kept. `tenant` is empty where tenants share their answers.
 
     `digest` stands for all of the question, the other two included.

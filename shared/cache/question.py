@@ -22,7 +22,6 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 def digest_of(
     fields: Fields,
-    *,
     endpoint: str,
     mark: str,
     headers: Mapping[str, str],

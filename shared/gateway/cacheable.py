@@ -68,7 +68,7 @@ class Names:
         if meaningless is None or control.no_store:
             return None
         # The config, or the caller by naming an age, may want more than is settled.
-        opted = self._all or bool(control.max_age_s)
+        opted = self._all or control.max_age_s
         if not opted and head.seed is None and head.temperature != 0 and endpoint not in SETTLED:
             return None
         if head.stream and endpoint not in STREAMED:
@@ -85,14 +85,11 @@ class Names:
             if not opted and _looks_outside(fields):
                 return None
         tenant = "" if self._across_tenants else principal.tenant_id
-        digest = digest_of(
-            fields,
-            endpoint=f"{tenant}{endpoint}",
-            mark=self._marks.get(route.model) or self._mark(route),
-            headers=request.headers,
-            without=meaningless,
-        )
-        return Address(tenant=tenant, model=route.model, digest=digest)
+        model = route.model
+        mark = self._marks.get(model) or self._mark(route)
+        # Without names, which a call of so many takes a while to match.
+        digest = digest_of(fields, f"{tenant}{endpoint}", mark, request.headers, meaningless)
+        return Address(tenant, model, digest)
 
     def _mark(self, route: Route) -> str:
         """Return what stands for the targets of a route: an answer of others is another."""

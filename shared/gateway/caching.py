@@ -5,6 +5,7 @@ from functools import partial
 from typing_extensions import override
 
 from shared.cache.control import CacheControl
+from shared.cache.flights import Lead
 from shared.cache.wiring import Shelf
 from shared.clock import Deadline
 from shared.gateway.answer import BYPASS, MISS, CallContext, ServedStream
@@ -106,8 +107,11 @@ class CachingGateway(Gateway):
         if address is None:
             CACHE_LOOKS["bypass"].note()
             return Led(shelf, self.kit.clock, route, BYPASS, is_ready=True)
-        flights, told = shelf.flights, BYPASS if control.no_cache else MISS
-        lead = flights.apart() if control.no_cache else flights.lead(address.digest)
+        lead: Lead | None
+        if control.no_cache:
+            told, lead = BYPASS, shelf.flights.apart()
+        else:
+            told, lead = MISS, shelf.flights.lead(address.digest)
         if lead is None:
             return Led(shelf, self.kit.clock, route, told, address)
         try:

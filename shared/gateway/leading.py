@@ -122,7 +122,7 @@ class Led(msgspec.Struct, eq=False):
 
     def answered(self, answer: Answer) -> None:
         """Keep a whole answer, if it may be, and give it to those that wait."""
-        lead, address, looked, entry = self.lead, self.address, self.looked, None
+        lead, entry = self.lead, None
         if lead is None:
             return
         if answer.media_type is None and answer.status == OK:
@@ -136,6 +136,7 @@ class Led(msgspec.Struct, eq=False):
                 cost_nanousd=answer.given_nanousd,
                 dropped=answer.dropped,
             )
+            address, looked = self.address, self.looked
             # One of a fallback stands in only for as long as the route's own are down.
             if answer.given_by == self.route.model and looked is not None and address is not None:
                 self._shelf.cache.keep(address, entry, looked.mark)
