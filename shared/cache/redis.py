@@ -1,7 +1,6 @@
 """Answers in a Redis that all processes share. Whenever it is away, nothing is looked up."""
 
 import asyncio
-from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -129,11 +128,13 @@ class RedisCache:
             CacheAway: one of them is an error, or they did not come in time.
         """
         asked = wire.ask(commands, number)
-        with suppress(TimeoutError):  # a busy loop may read both at once: the answers count
+        try:
             async with self._clock.timeout(REPLY_S):
                 await asked
-        if not asked.done() or asked.cancelled():
-            raise CacheAway(f"no answer within {REPLY_S:g} s")
+        except TimeoutError as error:
+            # A busy loop may read both at once: then the answers count.
+            if not asked.done() or asked.cancelled():
+                raise CacheAway(f"no answer within {REPLY_S:g} s") from error
         found = asked.result()
         for answered in found:
             if isinstance(answered, Exception):
