@@ -1,7 +1,7 @@
 """What the raw ASGI routes need: read a body, send an answer, notice a caller that stalls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -212,14 +212,42 @@ def check_json(headers: Mapping[bytes, bytes]) -> None:
         raise InvalidRequest("Send the body as JSON with 'Content-Type: application/json'.")
 
 
+def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return headers as they are sent; for those that many answers share.
+
+    They may not be any on which the connection acts.
+
+    Raises:
+        RuntimeError: one has a line break in it.
+    """
+    if any(mark in word for header in headers for word in header for mark in (b"\r", b"\n")):
+        raise RuntimeError("A header of the answer has a line break in it.")
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+def headers_of(lines: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the headers that lines were made of."""
+    parts = [line.partition(b": ") for line in lines.split(b"\r\n")[:-1]]
+    return [(name, value) for name, _, value in parts]
+
+
 async def send_whole(
-    send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]], kind: bytes = JSON
+    send: Send,
+    status: int,
+    body: bytes,
+    headers: list[tuple[bytes, bytes]],
+    kind: bytes = JSON,
+    lines: bytes = b"",
 ) -> None:
-    """Send head and body, where nothing stands between at once and not in two messages."""
+    """Send head and body, where nothing stands between at once and not in two messages.
+
+    `lines` are more headers, by `lines_of`.
+    """
     headers += [(b"content-type", kind), (b"content-length", b"%d" % len(body)), NOSNIFF]
     cycle = getattr(send, "__self__", None)
-    if isinstance(cycle, Cycle) and cycle.answer(status, headers, body):
+    if isinstance(cycle, Cycle) and cycle.answer(status, headers, lines, body):
         return
+    headers = [*headers_of(lines), *headers]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 

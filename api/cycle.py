@@ -259,8 +259,10 @@ class Cycle:
         self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         return True
 
-    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Send a whole answer; its headers tell the length.
+    def answer(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], lines: bytes, body: bytes
+    ) -> bool:
+        """Send a whole answer; its headers tell the length, `lines` are headers that are ready.
 
         Returns False, and has done nothing, where it has to be sent in ASGI's way.
         """
@@ -268,7 +270,7 @@ class Cycle:
             return True
         if self.flow.write_paused or self.response_started or self._is_head or status in BODYLESS:
             return False
-        head = self._head_of(status, headers)
+        head = self._head_of(status, headers, lines)
         self._left_bytes -= len(body)
         if not self.transport.is_closing():
             self.transport.write(head + body)
@@ -279,8 +281,10 @@ class Cycle:
         self._head = self._head_of(status, headers)
         self._flush = self.loop.call_soon(self._write, b"")
 
-    def _head_of(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """Return the head as it is sent, with its consequences noted."""
+    def _head_of(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], lines: bytes = b""
+    ) -> bytes:
+        """Return the head as it is sent, with its consequences noted; `lines` have none."""
         self.response_started = True
         self.waiting_for_100_continue = False
         fields = [*self._default_headers, *headers]
@@ -303,7 +307,8 @@ class Cycle:
             self.chunked = True
             fields.append((b"transfer-encoding", b"chunked"))
         # For each of twenty lines a step in C instead of ten in Python.
-        return STATUS_LINE[status] + b"\r\n".join((*map(b": ".join, fields), b"", b""))
+        told = b"\r\n".join((*map(b": ".join, fields), b"", b""))
+        return b"%b%b%b" % (STATUS_LINE[status], lines, told)
 
     def _body(self, body: bytes, *, more: bool) -> None:
         if not self.response_started or self.response_complete:

@@ -8,7 +8,17 @@ from typing import cast
 import msgspec
 from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
-from api.asgi import EVENTS, JSON, NO_STORE, NOSNIFF, Sender, send_end, send_whole, while_taken
+from api.asgi import (
+    EVENTS,
+    JSON,
+    NO_STORE,
+    NOSNIFF,
+    Sender,
+    lines_of,
+    send_end,
+    send_whole,
+    while_taken,
+)
 from api.connection import CallerGone
 from api.edge import Edge
 from api.errors import answer_of
@@ -185,7 +195,10 @@ async def _serve_whole(
         )
     body = await call.finished(answer.body) if call.finishes else answer.body
     kind = JSON if answer.media_type is None else _latin(answer.media_type)
-    await _send(call, send, answer.status, body, _headers_of(call, answer), kind)
+    lines = _whence_lines(answer.provider, answer.model, answer.route)
+    if answer.standing is not None:
+        lines += call.rate_lines(answer.standing)
+    await _send(call, send, answer.status, body, _headers_of(call, answer), kind, lines)
 
 
 async def _serve_count(
@@ -280,10 +293,16 @@ async def _keep_alive(call: Call, sender: Sender) -> None:
 
 
 async def _send(
-    call: Call, send: Send, status: int, body: bytes, headers: Headers, kind: bytes = JSON
+    call: Call,
+    send: Send,
+    status: int,
+    body: bytes,
+    headers: Headers,
+    kind: bytes = JSON,
+    lines: bytes = b"",
 ) -> None:
     call.sent = True
-    await send_whole(send, status, body, headers, kind)
+    await send_whole(send, status, body, headers, kind, lines)
     call.served(status, None, body if kind is JSON else b'"[%d bytes]"' % len(body))
 
 
@@ -310,17 +329,15 @@ async def _cut(call: Call, send: Send) -> None:
 
 
 def _headers_of(call: Call, answer: Answer) -> Headers:
+    """Return the headers that are one answer's alone."""
     upstream_ms = 0 if answer.cache is None else answer.cache.waited_ms
     for attempt in answer.attempts:
         upstream_ms += attempt.duration_ms
     headers = [
         *call.identity(),
-        *_whence(answer.provider, answer.model, answer.route),
         (b"x-sluiceway-attempts", b"%d" % len(answer.attempts)),
         (b"x-sluiceway-overhead-ms", call.overhead(upstream_ms)),
     ]
-    if answer.standing is not None:
-        headers += call.rates(answer.standing)
     if answer.cost_nanousd is not None:
         headers.append((b"x-sluiceway-cost-usd", usd_text(answer.cost_nanousd).encode()))
     if answer.cost_doubt is not None:
@@ -375,6 +392,11 @@ def _whence(provider: str, model: str, route: str) -> tuple[tuple[bytes, bytes],
         (b"x-sluiceway-model", _latin(model)),
         (b"x-sluiceway-route", _latin(route)),
     )
+
+
+@lru_cache(maxsize=1024)
+def _whence_lines(provider: str, model: str, route: str) -> bytes:
+    return lines_of(_whence(provider, model, route))
 
 
 def _latin(text: str) -> bytes:

@@ -4,13 +4,14 @@
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping
+from functools import lru_cache
 
 import msgspec
 from litestar.types import HTTPScope, Receive
 from typing_extensions import override
 
 from api.access import Served
-from api.asgi import check_json, read_body, whole_body
+from api.asgi import check_json, lines_of, read_body, whole_body
 from api.auth import bearer, header_map
 from api.azure_path import with_model
 from api.call import (
@@ -52,6 +53,11 @@ from shared.providers.request import InferenceRequest
 from shared.telemetry.bodies import Exchanged, StreamCopy
 
 Headers = list[tuple[bytes, bytes]]
+
+
+@lru_cache(maxsize=64)  # calls that were admitted together have one standing
+def _rate_lines(standing: Standing) -> bytes:
+    return lines_of(rate_headers(standing))
 
 
 class Call:
@@ -127,6 +133,10 @@ class Call:
     def rates(self, standing: Standing) -> Iterable[tuple[bytes, bytes]]:
         """Return what is left of the caller's limits as headers."""
         return rate_headers(standing)
+
+    def rate_lines(self, standing: Standing) -> bytes:
+        """Return the same as lines."""
+        return _rate_lines(standing)
 
     async def finished(self, body: bytes) -> bytes:
         """Return a whole answer as it is to be sent."""
@@ -244,6 +254,11 @@ class MessagesCall(Call):
     def rates(self, standing: Standing) -> Iterable[tuple[bytes, bytes]]:
         """Return the limits by OpenAI's names and by Anthropic's."""
         return [*rate_headers(standing), *anthropic_rate_headers(standing, self.edge.clock.now())]
+
+    @override
+    def rate_lines(self, standing: Standing) -> bytes:
+        """Return the same as lines."""
+        return lines_of(self.rates(standing))
 
 
 class ResponsesCall(Call):

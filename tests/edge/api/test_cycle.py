@@ -6,7 +6,7 @@ from argparse import Namespace
 
 import pytest
 
-from api.asgi import send_whole
+from api.asgi import lines_of, send_whole
 from api.cycle import Arrival
 from api.server import Server
 from tests.edge.api.wire import connected, request, served
@@ -15,16 +15,17 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize(
-    ("method", "status", "body", "headers"),
+    ("method", "status", "body", "headers", "ready"),
     [
-        ("GET", 200, b'{"a": 1}', [(b"x-one", b"1"), (b"x-two", b"2")]),
-        ("GET", 200, b"", []),
-        ("POST", 503, b"no", [(b"connection", b"close")]),
-        ("HEAD", 200, b"hidden", []),
-        ("GET", 204, b"", []),
+        ("GET", 200, b'{"a": 1}', [(b"x-one", b"1"), (b"x-two", b"2")], []),
+        ("GET", 200, b"{}", [(b"x-one", b"1")], [(b"x-two", b"a: b"), (b"x-three", b"")]),
+        ("GET", 200, b"", [], []),
+        ("POST", 503, b"no", [(b"connection", b"close")], []),
+        ("HEAD", 200, b"hidden", [], [(b"x-two", b"2")]),
+        ("GET", 204, b"", [], []),
     ],
 )
-async def test_both_ways_say_the_same(edge, method, status, body, headers):
+async def test_both_ways_say_the_same(edge, method, status, body, headers, ready):
     """An answer sent at once is, byte for byte, what ASGI's two messages make."""
     said = []
     for at_once in (True, False):
@@ -33,7 +34,8 @@ async def test_both_ways_say_the_same(edge, method, status, body, headers):
             async def in_two_messages(message):
                 await send(message)
 
-            await send_whole(send if at_once else in_two_messages, status, body, [*headers])
+            to = send if at_once else in_two_messages
+            await send_whole(to, status, body, [*headers], lines=lines_of(ready))
 
         async with served(edge, app=app) as port, connected(port) as wire:
             wire.send(request(method, "/x", {"connection": "close"}))
@@ -41,6 +43,12 @@ async def test_both_ways_say_the_same(edge, method, status, body, headers):
 
     assert said[0] == said[1]
     assert said[0].startswith(b"HTTP/1.1 %d " % status)
+    assert all(b"\r\n%b: %b\r\n" % header in said[0] for header in ready)
+
+
+def test_a_line_has_no_other_in_it():
+    with pytest.raises(RuntimeError, match="line break"):
+        lines_of([(b"x-one", b"1"), (b"x-two", b"2\nx-three: 3")])
 
 
 async def test_an_answer_that_says_close_is_the_last(edge):
