@@ -71,8 +71,7 @@ class Batch:
 
     def move(self, row: Row) -> None:
         """Send what a scope is owed."""
-        number = self._number(row.scope)
-        self._moves.append((number, row.requests, row.tokens, row.slots))
+        self._moves.append((self._number(row.scope), row.requests, row.tokens, row.slots))
 
     def hold(self, scope: Scope, slots: list[str], lease_s: float) -> None:
         """Say that these slots go on for another lease."""
@@ -98,15 +97,15 @@ class Batch:
         )
 
     def _number(self, scope: Scope) -> int:
-        known = self._numbers.get(scope.name)
-        if known is not None:
-            return known
-        figures = figures_of(scope.limits)
-        seen = self._seen.get(scope.name) or 0
-        self._rows.append((figures, scope.limits.concurrency or 0, seen))
-        self.figures.append(figures)
-        self.scopes.append(scope)
-        number = self._numbers[scope.name] = len(self.scopes)
+        name = scope.name
+        number = self._numbers.get(name)
+        if number is None:
+            limits = scope.limits
+            figures = figures_of(limits)
+            self._rows.append((figures, limits.concurrency or 0, self._seen.get(name) or 0))
+            self.figures.append(figures)
+            self.scopes.append(scope)
+            number = self._numbers[name] = len(self.scopes)
         return number
 
 

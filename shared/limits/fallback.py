@@ -124,19 +124,19 @@ class SharedLimiter:
         if self._alone is not None:
             self._alone.give_back(taken, used_tokens=used_tokens)
         if taken in self._held:
-            self._end(taken, 0, taken.tokens - used_tokens)
+            self._held.remove(taken)
+            self._owed.end(taken.scopes, taken.slot, 0, taken.tokens - used_tokens)
+            if self._rest is not None:
+                self._wake()
 
     def undo(self, taken: Taken) -> None:
         if self._alone is not None:
             self._alone.undo(taken)
         if taken in self._held:
-            self._end(taken, 1, taken.tokens)
-
-    def _end(self, taken: Taken, requests: int, tokens: int) -> None:
-        self._held.remove(taken)
-        self._owed.end(taken.scopes, taken.slot, requests, tokens)
-        if self._rest is not None:
-            self._wake()
+            self._held.remove(taken)
+            self._owed.end(taken.scopes, taken.slot, 1, taken.tokens)
+            if self._rest is not None:
+                self._wake()
 
     def _wake(self) -> None:
         rest, self._rest = self._rest, None
@@ -144,11 +144,13 @@ class SharedLimiter:
             rest.set_result(None)
 
     def _leave_behind(self, verdict: asyncio.Future[Taken | Exception]) -> None:
-        """Undo a call admitted a moment before its caller went; else its answer is cancelled."""
-        if not verdict.cancelled():
-            answer = verdict.result()
-            if isinstance(answer, Taken):
-                self.undo(answer)
+        """Ask no more for a call whose caller has gone, or undo it if it was admitted just now."""
+        if verdict.cancelled():
+            self._waiting = [call for call in self._waiting if call[3] is not verdict]
+            return
+        answer = verdict.result()
+        if isinstance(answer, Taken):
+            self.undo(answer)
 
     # The task that talks to Redis
 
@@ -219,8 +221,7 @@ class SharedLimiter:
 
     async def _exchange(self) -> None:
         """Send one batch and tell everyone in it."""
-        calls = [call for call in self._waiting if not call[3].done()]
-        calls, self._waiting = calls[:MAX_TAKES], calls[MAX_TAKES:]
+        calls, self._waiting = self._waiting[:MAX_TAKES], self._waiting[MAX_TAKES:]
         rows = self._owed.cut(MAX_ROWS)
         beat, self._beat_due = self._beat_due, False
         self._number += 1
@@ -265,14 +266,16 @@ class SharedLimiter:
         return decode(answer)
 
     def _learn(self, batch: Batch, reply: Reply) -> None:
-        self._offset_s = reply.now_s - self._clock.monotonic()
+        now_s, seen = reply.now_s, self._seen
+        self._offset_s = now_s - self._clock.monotonic()
         counted = self._idle_beats < IDLE_BEATS
         self._processes = max(1, reply.processes if counted else reply.processes + 1)
         for scope, (levels, _) in zip(batch.scopes, reply.scopes, strict=True):
-            self._seen.pop(scope.name, None)  # to the end of the line
-            self._seen[scope.name] = State(reply.now_s, levels)
-        while len(self._seen) > MAX_SEEN:
-            del self._seen[next(iter(self._seen))]
+            name = scope.name
+            seen.pop(name, None)  # to the end of the line
+            seen[name] = State(now_s, levels)
+        while len(seen) > MAX_SEEN:
+            del seen[next(iter(seen))]
 
     def _tell(self, calls: Sequence[Waiting], batch: Batch, reply: Reply) -> None:
         standings: dict[Place, Standing] = {}

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from shared.limits.limiter import Scope
 from shared.limits.rules import Demand
 
@@ -15,34 +17,22 @@ MAX_ENDED = 256
 """Tuples of scopes whose calls are summed apart from the rows."""
 
 
-class Row:
+class Row(msgspec.Struct, eq=False, gc=False):
     """The changes of one scope: what to add to its buckets, and the slots that ended."""
 
-    __slots__ = ("requests", "scope", "slots", "tokens")
-
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
-        self.requests = 0.0
-        self.tokens = 0.0
-        self.slots: list[str] = []
-
-    def add(self, change: Demand, slots: Sequence[str]) -> None:
-        self.requests += change.requests
-        self.tokens += change.tokens
-        self.slots += slots
-        del self.slots[:-MAX_SLOTS]
+    scope: Scope
+    requests: float
+    tokens: float
+    slots: list[str]
 
 
-class _Ended:
+class _Ended(msgspec.Struct, eq=False, gc=False):
     """Calls of one tuple of scopes that have ended, summed."""
 
-    __slots__ = ("requests", "scopes", "slots", "tokens")
-
-    def __init__(self, scopes: tuple[Scope, ...]) -> None:
-        self.scopes = scopes
-        self.requests = 0
-        self.tokens = 0
-        self.slots: list[str] = []
+    scopes: tuple[Scope, ...]
+    requests: int
+    tokens: int
+    slots: list[str]
 
 
 class Owed:
@@ -65,7 +55,7 @@ class Owed:
         if ended is None:
             if len(self._ended) >= MAX_ENDED:
                 self._sum_up()
-            ended = self._ended[id(scopes)] = _Ended(scopes)
+            ended = self._ended[id(scopes)] = _Ended(scopes, 0, 0, [])
         if requests:
             ended.requests += requests
         ended.tokens += tokens
@@ -75,29 +65,41 @@ class Owed:
             self._sum_up()
 
     def add(self, scope: Scope, change: Demand, slots: Sequence[str] = ()) -> None:
-        """Add to a scope's row; slots of a scope without concurrency are nobody's business."""
+        """Add to a scope's row."""
+        self._add(scope, change.requests, change.tokens, slots)
+
+    def _add(self, scope: Scope, requests: float, tokens: float, slots: Sequence[str]) -> None:
+        """Do so; slots of a scope without concurrency are nobody's business."""
+        if scope.limits.concurrency is None:
+            slots = ()
         row = self._rows.get(scope.name)
         if row is None:
-            row = self._rows[scope.name] = Row(scope)
+            self._rows[scope.name] = Row(scope, requests, tokens, [*slots[-MAX_SLOTS:]])
             if len(self._rows) > MAX_SCOPES:
                 del self._rows[next(iter(self._rows))]
-        row.add(change, () if scope.limits.concurrency is None else slots)
+        else:
+            row.requests += requests
+            row.tokens += tokens
+            row.slots += slots
+            del row.slots[:-MAX_SLOTS]
 
     def cut(self, most: int) -> list[Row]:
         """Take out the oldest rows."""
         self._sum_up()
+        if len(self._rows) <= most:
+            rows, self._rows = self._rows, {}
+            return list(rows.values())
         names = list(self._rows)[:most]
         return [self._rows.pop(name) for name in names]
 
     def put_back(self, rows: Sequence[Row]) -> None:
         """Take rows back that did not arrive."""
         for row in rows:
-            self.add(row.scope, Demand(row.requests, row.tokens), row.slots)
+            self._add(row.scope, row.requests, row.tokens, row.slots)
 
     def _sum_up(self) -> None:
         """Put what has ended into the rows of its scopes."""
         ended, self._ended = self._ended, {}
         for one in ended.values():
-            change = Demand(one.requests, one.tokens)
             for scope in one.scopes:
-                self.add(scope, change, one.slots)
+                self._add(scope, one.requests, one.tokens, one.slots)

@@ -5,6 +5,7 @@ pays for then bypasses it: on the bare transport it costs a third less.
 """
 
 import asyncio
+from functools import lru_cache
 from hashlib import sha1
 from pathlib import Path
 from typing import cast
@@ -34,10 +35,15 @@ def packed_call(script: bytes, key_count: int, keys: bytes, argument: bytes) -> 
 
     `keys` are packed too. Of all this only the argument is another one each time.
     """
-    return b"*%d\r\n%b%b%b%b" % (
-        *(key_count + 4, script, packed(b"%d" % key_count), keys),
-        packed(argument),
+    return b"*%d\r\n%b%b%b$%d\r\n%b\r\n" % (
+        *(key_count + 4, script, _packed_count(key_count), keys),
+        *(len(argument), argument),
     )
+
+
+@lru_cache(maxsize=64)
+def _packed_count(count: int) -> bytes:
+    return packed(b"%d" % count)
 
 
 BY_NAME = packed("EVALSHA") + packed(SCRIPT_NAME)
@@ -136,23 +142,24 @@ class _Wire(asyncio.Protocol):
         self._looks_at_s = 0.0
         transport.set_protocol(self)
 
-    async def ask(self, command: bytes, patience_s: float) -> object:
-        """Send a command and return what it answers, errors of Redis included."""
+    def ask(self, command: bytes, patience_s: float) -> asyncio.Future[object]:
+        """Send a command; the future is what it answers, errors of Redis included."""
         if self._transport.is_closing():
             raise ConnectionError("Redis has closed the connection")
-        self._answer = self._loop.create_future()
-        self._due_s = self._loop.time() + patience_s
-        if self._timer is None or self._due_s < self._looks_at_s:
+        answer = self._answer = self._loop.create_future()
+        due_s = self._due_s = self._loop.time() + patience_s
+        if self._timer is None or due_s < self._looks_at_s:
             self._look_in(patience_s)
         self._transport.write(command)
-        return await self._answer
+        return answer
 
     @override
     def data_received(self, data: bytes) -> None:
         self._replies.feed(data)
         answer = self._replies.gets()
-        if answer is not False and self._answer is not None and not self._answer.done():
-            self._answer.set_result(answer)
+        waiting = self._answer
+        if answer is not False and waiting is not None and not waiting.done():
+            waiting.set_result(answer)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
