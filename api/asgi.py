@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from typing import Any
 
 from litestar import Request
@@ -231,6 +232,11 @@ def headers_of(lines: bytes) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, _, value in parts]
 
 
+@lru_cache(maxsize=64)
+def _typed(kind: bytes) -> bytes:
+    return lines_of(((b"content-type", kind), NOSNIFF))
+
+
 async def send_whole(
     send: Send,
     status: int,
@@ -243,7 +249,8 @@ async def send_whole(
 
     `lines` are more headers, by `lines_of`.
     """
-    headers += [(b"content-type", kind), (b"content-length", b"%d" % len(body)), NOSNIFF]
+    headers.append((b"content-length", b"%d" % len(body)))
+    lines += _typed(kind)
     cycle = getattr(send, "__self__", None)
     if isinstance(cycle, Cycle) and cycle.answer(status, headers, lines, body):
         return

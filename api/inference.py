@@ -195,7 +195,7 @@ async def _serve_whole(
         )
     body = await call.finished(answer.body) if call.finishes else answer.body
     kind = JSON if answer.media_type is None else _latin(answer.media_type)
-    lines = _whence_lines(answer.provider, answer.model, answer.route)
+    lines = _whence_lines(answer.provider, answer.model, answer.route, len(answer.attempts))
     if answer.standing is not None:
         lines += call.rate_lines(answer.standing)
     await _send(call, send, answer.status, body, _headers_of(call, answer), kind, lines)
@@ -335,7 +335,6 @@ def _headers_of(call: Call, answer: Answer) -> Headers:
         upstream_ms += attempt.duration_ms
     headers = [
         *call.identity(),
-        (b"x-sluiceway-attempts", b"%d" % len(answer.attempts)),
         (b"x-sluiceway-overhead-ms", call.overhead(upstream_ms)),
     ]
     if answer.cost_nanousd is not None:
@@ -395,8 +394,9 @@ def _whence(provider: str, model: str, route: str) -> tuple[tuple[bytes, bytes],
 
 
 @lru_cache(maxsize=1024)
-def _whence_lines(provider: str, model: str, route: str) -> bytes:
-    return lines_of(_whence(provider, model, route))
+def _whence_lines(provider: str, model: str, route: str, tries: int) -> bytes:
+    whence = _whence(provider, model, route)
+    return lines_of((*whence, (b"x-sluiceway-attempts", b"%d" % tries)))
 
 
 def _latin(text: str) -> bytes:
