@@ -1,24 +1,15 @@
 """The inference POSTs as raw ASGI routes: the hot path, one wrapper for errors and auth."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import cast
 
 import msgspec
 from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
-from api.asgi import (
-    EVENTS,
-    JSON,
-    NO_STORE,
-    NOSNIFF,
-    Sender,
-    lines_of,
-    send_end,
-    send_whole,
-    while_taken,
-)
+from api.answer_headers import STREAMING, latin, stream_headers, whole_headers, whole_lines
+from api.asgi import JSON, NO_STORE, Sender, send_end, send_whole, while_taken
 from api.connection import CallerGone
 from api.edge import Edge
 from api.errors import answer_of
@@ -27,7 +18,7 @@ from api.idempotency import HEADER as IDEMPOTENCY_KEY
 from api.idempotency import REPLAYED, headers_again
 from api.inference_call import CALLS, Call, FormCall, Headers, ResponsesCall
 from shared.errors import ChainFailed, GatewayError, OwnFault
-from shared.gateway.answer import Answer, CacheTold, ServedStream, noting
+from shared.gateway.answer import ServedStream, noting
 from shared.gateway.failure import kept
 from shared.gateway.parse import ENDPOINTS
 from shared.identity import Principal
@@ -42,22 +33,6 @@ from shared.telemetry.context import REQUEST_ID
 from shared.telemetry.log import get_logger
 
 log = get_logger("api")
-
-_PRINTABLE = bytes(code if 32 <= code != 127 else 63 for code in range(256))  # noqa: PLR2004 (ASCII)
-"""A caller's own words may stand in a header; its line breaks may not."""
-
-
-STREAMING = (
-    (b"content-type", EVENTS),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),  # nginx would hold the stream back
-    NOSNIFF,
-)
-CACHE_UNHELPED = {
-    "miss": ((b"x-sluiceway-cache", b"miss"),),
-    "bypass": ((b"x-sluiceway-cache", b"bypass"),),
-}
-"""What callers are told whom the cache has not answered."""
 
 
 def inference_app(endpoint: str, edge: Edge) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
@@ -194,11 +169,9 @@ async def _serve_whole(
             context=call.context(request, own_deadline=own_deadline),
         )
     body = await call.finished(answer.body) if call.finishes else answer.body
-    kind = JSON if answer.media_type is None else _latin(answer.media_type)
-    lines = _whence_lines(answer.provider, answer.model, answer.route, len(answer.attempts))
-    if answer.standing is not None:
-        lines += call.rate_lines(answer.standing)
-    await _send(call, send, answer.status, body, _headers_of(call, answer), kind, lines)
+    kind = JSON if answer.media_type is None else latin(answer.media_type)
+    headers, lines = whole_headers(call, answer), whole_lines(call, answer)
+    await _send(call, send, answer.status, body, headers, kind, lines)
 
 
 async def _serve_count(
@@ -253,7 +226,7 @@ async def _send_pieces(
     A break is told by an explicit error event; a cut stream never looks whole.
     """
     if not call.sent:
-        headers = _stream_headers_of(call, stream)
+        headers = stream_headers(call, stream)
         call.sent = True
         await send({"type": "http.response.start", "status": 200, "headers": headers})
     try:
@@ -326,78 +299,3 @@ async def _cut(call: Call, send: Send) -> None:
         call.served(499, "cancelled")
     else:
         await _refuse(call, send, call.cut_short())
-
-
-def _headers_of(call: Call, answer: Answer) -> Headers:
-    """Return the headers that are one answer's alone."""
-    upstream_ms = 0 if answer.cache is None else answer.cache.waited_ms
-    for attempt in answer.attempts:
-        upstream_ms += attempt.duration_ms
-    headers = [
-        *call.identity(),
-        (b"x-sluiceway-overhead-ms", call.overhead(upstream_ms)),
-    ]
-    if answer.cost_nanousd is not None:
-        headers.append((b"x-sluiceway-cost-usd", usd_text(answer.cost_nanousd).encode()))
-    if answer.cost_doubt is not None:
-        headers.append((b"x-sluiceway-cost", answer.cost_doubt.encode()))
-    if answer.dropped:
-        headers.append(_dropped(answer.dropped))
-    told = answer.cache
-    if told is not None:
-        call.cached = told.result
-        headers += CACHE_UNHELPED.get(told.result) or _hit(told)
-    return headers
-
-
-def _stream_headers_of(call: Call, stream: ServedStream) -> Headers:
-    headers = [
-        *call.identity(),
-        *_whence(stream.provider, stream.model, stream.route),
-        (b"x-sluiceway-attempts", b"%d" % stream.tries),
-        (b"x-sluiceway-overhead-ms", call.overhead(stream.waited_ms)),
-        *STREAMING,
-    ]
-    if stream.standing is not None:
-        headers += call.rates(stream.standing)
-    if stream.cost_doubt is not None:
-        headers.append((b"x-sluiceway-cost", stream.cost_doubt.encode()))
-    if stream.dropped:
-        headers.append(_dropped(stream.dropped))
-    told = stream.cache
-    if told is not None:
-        call.cached = told.result
-        headers += CACHE_UNHELPED.get(told.result) or _hit(told)
-    return headers
-
-
-def _dropped(names: Sequence[str]) -> tuple[bytes, bytes]:
-    """Return the header that lists the fields which the target could not be asked."""
-    return b"x-sluiceway-dropped", _latin(",".join(names))
-
-
-def _hit(told: CacheTold) -> Headers:
-    """Return the headers that tell what the cache has saved."""
-    headers = [(b"x-sluiceway-cache", b"hit"), (b"age", b"%d" % told.age_s)]
-    if told.saved_nanousd is not None:
-        headers.append((b"x-sluiceway-saved-usd", usd_text(told.saved_nanousd).encode()))
-    return headers
-
-
-@lru_cache(maxsize=1024)
-def _whence(provider: str, model: str, route: str) -> tuple[tuple[bytes, bytes], ...]:
-    return (
-        (b"x-sluiceway-provider", provider.encode()),
-        (b"x-sluiceway-model", _latin(model)),
-        (b"x-sluiceway-route", _latin(route)),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _whence_lines(provider: str, model: str, route: str, tries: int) -> bytes:
-    whence = _whence(provider, model, route)
-    return lines_of((*whence, (b"x-sluiceway-attempts", b"%d" % tries)))
-
-
-def _latin(text: str) -> bytes:
-    return text.encode("latin-1", "replace").translate(_PRINTABLE)
