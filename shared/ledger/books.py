@@ -24,30 +24,30 @@ class Outcome(enum.Enum):
     LOST = "lost"
 
 
-class Opening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Opening(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What is known before the call. `estimate_nanousd` is what a lost attempt is charged at.
 
     `credential` is the name of one, never the secret. The cost is settled in the windows of
     `budgets`, and taken off the grants that `grant` has in them: the name of the process's grants,
-    or of the job's.
+    or of the job's. What is said of it by place goes from the attempt to its caller and its target.
     """
 
     attempt_id: str
     request_id: str
-    job_id: str | None = None
-    batch_id: str | None = None
     number: int
+    started_at: datetime
     tenant_id: str
     key_id: str
-    user: str | None = None
-    tags: dict[str, str] = {}
     endpoint: str
     route: str
     provider: str
     model: str
     credential: str = ""
     stream: bool = False
-    started_at: datetime
+    job_id: str | None = None
+    batch_id: str | None = None
+    user: str | None = None
+    tags: dict[str, str] = {}
     estimate_nanousd: int | None = None
     estimate_usage: Usage = Usage(estimated=True)
     price_source: str | None = None

@@ -242,6 +242,50 @@ async def test_an_attempt_names_the_budgets_it_is_settled_in(gate):
     assert [opening.estimate_nanousd] == gate.holds.asked
 
 
+async def test_an_opening_says_each_thing_of_the_call_in_its_place(gate):
+    gate.holds.room = 10**9
+    body = json.dumps({"model": "w/x", "input": "hello"}).encode()
+    await gate.gateway.complete(
+        Principal(tenant_id="t", key_id="k", key_name="n"),
+        parse_request("/v1/embeddings", body),
+        deadline=Deadline.after(60, gate.clock),
+        books=gate.books,
+        holds=gate.holds,
+        context=CallContext(
+            request_id="req_1", job_id="job_1", batch_id="batch_1", user="ann", tags={"a": "b"}
+        ),
+    )
+
+    [opening] = gate.books.openings
+    expected = Opening(
+        attempt_id="att_1",
+        request_id="req_1",
+        job_id="job_1",
+        batch_id="batch_1",
+        number=1,
+        tenant_id="t",
+        key_id="k",
+        user="ann",
+        tags={"a": "b"},
+        endpoint="/v1/embeddings",
+        route="w/x",
+        provider="mock",
+        model="up-x",
+        credential="default",
+        stream=False,
+        started_at=gate.clock.now(),
+        estimate_nanousd=gate.holds.asked[0],
+        estimate_usage=opening.estimate_usage,
+        price_source="config",
+        price_version=opening.price_version,
+        budgets=(REF,),
+        grant="process-1",
+    )
+    assert expected == opening
+    assert opening.estimate_usage.estimated
+    assert opening.price_version not in {None, "config"}
+
+
 async def test_what_has_no_price_cannot_be_held_so_it_is_refused_under_a_budget(gate):
     """A wall cannot be built of unknown amounts; the message says what to do."""
     gate.holds.room = 10**9
