@@ -25,8 +25,19 @@ def micros(moment: datetime) -> int:
 
 
 def micros_of(moments: Iterable[datetime]) -> list[int]:
-    """Return the same of many moments, which all say their zone: without a call for each."""
-    return [(moment - EPOCH) // MICROSECOND for moment in moments]
+    """Return the same of many moments, which all say their zone and are nearly in order.
+
+    A second is worked out once for all that are in it: to divide takes twice as long as the rest.
+    """
+    found: list[int] = []
+    first = last = EPOCH
+    at_us = 0
+    for moment in moments:
+        if not first <= moment <= last:
+            first, last = moment.replace(microsecond=0), moment.replace(microsecond=999_999)
+            at_us = micros(first)
+        found.append(at_us + moment.microsecond)
+    return found
 
 
 def moment_of(at_us: int) -> datetime:
