@@ -11,7 +11,7 @@ USABLE := import importlib.util as u, sys; sys.exit(sys.version_info < (3, 11) o
 FAST := import sysconfig, sys; sys.exit("--enable-optimizations" not in sysconfig.get_config_var("CONFIG_ARGS") \
 	and "libpython" in open("/proc/self/maps").read())
 PYTHON ?= $(shell IFS=:; for name in python3.11 python3.12 python3 python; do \
-	for found in '$(FAST)' ''; do for folder in $$PATH; do "$$folder/$$name" -c '$(USABLE)' 2>/dev/null \
+	for found in '$(FAST)' ''; do for folder in $$PATH; do folder="$${folder:-.}"; "$$folder/$$name" -c '$(USABLE)' 2>/dev/null \
 		&& "$$folder/$$name" -c "$$found" 2>/dev/null && { echo "$$folder/$$name"; exit; }; done; done; done)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --progress-bar off
@@ -76,7 +76,7 @@ COMPILE = .venv-lock/bin/uv pip compile pyproject.toml --extra embedded --group 
 	--exclude-newer "7 days" $(if $(UPGRADE),--upgrade)
 lock:
 	@echo "Resolving the lock files ..."
-	@$(PYTHON) -m venv .venv-lock
+	@"$(PYTHON)" -m venv .venv-lock
 	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
 	@$(COMPILE) --output-file requirements.lock
 	@$(COMPILE) --output-file requirements-dev.lock --group dev --constraint requirements.lock
@@ -99,5 +99,5 @@ lock:
 $(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "Sluiceway needs Python 3.11 or newer, and found none on PATH." >&2; exit 1; }
 	@echo "Creating .venv with $(PYTHON) ..."
-	@$(PYTHON) -m venv --clear .venv >/dev/null 2>&1 || { $(PYTHON) -m venv --clear --without-pip .venv \
-		&& $(PYTHON) -m pip --python $@ install --quiet pip; }
+	@"$(PYTHON)" -m venv --clear .venv >/dev/null 2>&1 || { "$(PYTHON)" -m venv --clear --without-pip .venv \
+		&& "$(PYTHON)" -m pip --python $@ install --quiet pip; }

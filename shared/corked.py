@@ -68,7 +68,7 @@ class Corked(asyncio.Transport):
         """Send at the end of the turn, or at once after what waits already."""
         if self._held:
             held, self._held = self._held, b""
-            if self._may_leave():
+            if not self._transport.is_closing() and self._may_leave():
                 self._transport.write(b"".join((held, data)))
         elif len(data) <= MOST_HELD_BYTES:
             self._held = bytes(data)  # its owner may write into it again

@@ -127,15 +127,7 @@ class RedisCache:
         Raises:
             CacheAway: one of them is an error, or they did not come in time.
         """
-        asked = wire.ask(commands, number)
-        try:
-            async with self._clock.timeout(REPLY_S):
-                await asked
-        except TimeoutError as error:
-            # A busy loop may read both at once: then the answers count.
-            if not asked.done() or asked.cancelled():
-                raise CacheAway(f"no answer within {REPLY_S:g} s") from error
-        found = asked.result()
+        found = await wire.ask(commands, number, patience_s=REPLY_S)
         for answered in found:
             if isinstance(answered, Exception):
                 raise CacheAway(str(answered)) from answered

@@ -25,6 +25,9 @@ from shared.corked import MOST_HELD_BYTES
 Answer = object
 """What Redis says: bytes, a number, a list, None, or an exception as a value."""
 
+GRACE_S = 0.05
+"""Beside the time for an answer: a busy loop may have asked at its end."""
+
 MOST_UNSENT_BYTES = 16 * 1024 * 1024
 """Redis reads too slowly when so much waits to be sent."""
 
@@ -69,6 +72,8 @@ class _Asked(msgspec.Struct, eq=False):
 
     number: int
     told: "asyncio.Future[list[Answer]]"
+    due_s: float | None
+    """On the loop's clock; None where it may take as long as it takes."""
     answers: list[Answer] = []
 
 
@@ -87,6 +92,7 @@ class Wire(asyncio.Protocol):
         self._asked: deque[_Asked | None] = deque()  # None for what was only told
         self._unsent: list[bytes] = []
         self._refused = refused
+        self._timer: asyncio.TimerHandle | None = None
         self.lost: asyncio.Future[CacheAway] = self._loop.create_future()
         """What ended it, once it has ended."""
         self._transport.set_protocol(self)
@@ -96,17 +102,24 @@ class Wire(asyncio.Protocol):
         """Whether Redis does not keep up with what it is sent."""
         return self._transport.get_write_buffer_size() > MOST_UNSENT_BYTES
 
-    def ask(self, commands: bytes, number: int = 1) -> "asyncio.Future[list[Answer]]":
+    def ask(
+        self, commands: bytes, number: int = 1, *, patience_s: float | None = None
+    ) -> "asyncio.Future[list[Answer]]":
         """Send so many packed commands; return their answers to come.
 
-        An error is an answer, never raised.
+        An error is an answer, never raised. What is not answered in time ends the connection.
         """
         told: asyncio.Future[list[Answer]] = self._loop.create_future()
         if self.lost.done():
             told.set_result([self.lost.result()] * number)
-        else:
-            self._asked.append(_Asked(number, told))
-            self._send(commands)
+            return told
+        due_s = None
+        if patience_s is not None:
+            due_s = self._loop.time() + patience_s
+            if self._timer is None:
+                self._timer = self._loop.call_later(patience_s, self._look)
+        self._asked.append(_Asked(number, told, due_s))
+        self._send(commands)
         return told
 
     def tell(self, command: bytes) -> None:
@@ -138,6 +151,29 @@ class Wire(asyncio.Protocol):
             unsent, self._unsent = self._unsent, []
             self._transport.write(b"".join(unsent))
 
+    # One timer for many questions: it looks when the oldest is due, and then when the next is
+
+    def _look(self) -> None:
+        self._timer = None
+        oldest = next((one for one in self._asked if one is not None and one.due_s), None)
+        if oldest is None or oldest.due_s is None:
+            return  # the next question sets a timer again
+        left_s = oldest.due_s - self._loop.time()
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._look)
+        else:
+            self._timer = self._loop.call_later(GRACE_S, self._look_again, oldest)
+
+    def _look_again(self, late: _Asked) -> None:
+        # The loop reads between two turns; what a busy one has not read yet may be there.
+        self._loop.call_soon(self._loop.call_soon, self._give_up_on, late)
+
+    def _give_up_on(self, late: _Asked) -> None:
+        if late in self._asked:
+            self.drop("no answer in time")
+        else:
+            self._look()
+
     @override
     def data_received(self, data: bytes) -> None:
         self._replies.feed(data)
@@ -167,6 +203,8 @@ class Wire(asyncio.Protocol):
         if self.lost.done():
             return
         self.lost.set_result(why)
+        if self._timer is not None:
+            self._timer.cancel()
         self._unsent.clear()
         self._transport.abort()  # close() would wait for a Redis that reads nothing
         asked, self._asked = self._asked, deque()

@@ -108,6 +108,10 @@ def test_nothing_is_sent_to_one_who_has_left():
         corked.write(b"hello")
         wire.ended = "lost"
         turning.turn()
+        corked.write(b"one of two")
+        corked.write(b"two of two")
+        corked.write(b"large" * MOST_HELD_BYTES)
+        turning.turn()
 
         assert b"" == wire.written
 

@@ -8,6 +8,7 @@ import pytest
 
 from shared.cache.entry import CacheAway
 from shared.cache.redis import _key
+from shared.cache.wire import packed
 from tests.contract.cache.answers import at, entry, eventually, found, kept
 from tests.contract.cache.conftest import MOST_ENTRY_BYTES, redis_cache
 from tests.contract.limits.faults import command, frozen, redis_at
@@ -71,6 +72,28 @@ async def test_a_redis_that_hangs_costs_one_look_and_no_more(own_redis):
         assert await found(cache, at()) is None
     assert first_s < LONGEST_S
     assert later_s < 0.05
+
+
+async def test_an_answer_that_a_busy_loop_reads_late_is_one(redis_server):
+    """Its time is over when what was asked is sent, at the end of the turn."""
+    async with redis_cache(redis_server.url) as cache:
+        wire, ping = cache._wire, packed("PING")
+
+        answers = await asyncio.gather(*(wire.ask(ping, patience_s=0.0) for _ in range(20)))
+
+        assert [[b"PONG"]] * 20 == answers
+        await eventually(lambda: wire._timer is None)
+        assert is_back(cache)
+
+
+async def test_time_runs_for_the_oldest_question_and_then_for_the_next(own_redis):
+    async with redis_cache(own_redis.url) as cache:
+        wire, ping = cache._wire, packed("PING")
+        assert [b"PONG"] == await wire.ask(ping, patience_s=0.0)
+        with frozen(own_redis):
+            slow, quick = wire.ask(ping), wire.ask(ping, patience_s=0.01)
+            for [answer] in await asyncio.gather(slow, quick):
+                assert isinstance(answer, CacheAway)
 
 
 async def test_a_full_redis_is_read_on(own_redis):
