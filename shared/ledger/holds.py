@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from copy import copy
 from typing import ClassVar, Protocol
 
 import msgspec
@@ -234,6 +235,7 @@ class ProcessHolds:
 
     async def _waited(self, envelope: Envelope, amount: int, deadline: Deadline) -> Envelope:
         """Return what the call is held in: without the places whose own budgets are spent."""
+        envelope = copy(envelope)  # while it waits, others may move theirs on to the next windows
         while True:
             patience_s = CHOICE_WAIT_S if envelope.bound.has_choice else HOLD_WAIT_S
             try:
