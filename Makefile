@@ -6,14 +6,17 @@
 .PHONY: help run setup test check fmt bench docs chaos fuzz lock
 
 # 3.11 and 3.12 first: the wheel with the Redis server that `make run` starts exists for these two.
-# Of several, one that was optimised or has no libpython.so beside it: what pyenv builds takes a sixth more for a call.
-USABLE := import importlib.util as u, sys; sys.exit(sys.version_info < (3, 11) or not any(map(u.find_spec, ("ensurepip", "pip"))))
+# Of several, one that was optimised or has no libpython.so beside it: a call takes what pyenv builds a sixth more.
+USABLE := import importlib.util, sys; \
+	sys.exit(sys.version_info < (3, 11) or not any(map(importlib.util.find_spec, ("ensurepip", "pip"))))
 FAST := import sysconfig, sys; sys.exit("--enable-optimizations" not in sysconfig.get_config_var("CONFIG_ARGS") \
 	and "libpython" in open("/proc/self/maps").read())
 PYTHON ?= $(shell IFS=:; for name in python3.11 python3.12 python3 python; do \
-	for found in '$(FAST)' ''; do for folder in $$PATH; do folder="$${folder:-.}"; "$$folder/$$name" -c '$(USABLE)' 2>/dev/null \
-		&& "$$folder/$$name" -c "$$found" 2>/dev/null && { echo "$$folder/$$name"; exit; }; done; done; done)
+	for wanted in '$(FAST)' ''; do for folder in $$PATH; do python="$${folder:-.}/$$name"; \
+		"$$python" -c '$(USABLE)' 2>/dev/null && "$$python" -c "$$wanted" 2>/dev/null && { echo "$$python"; exit; }; \
+	done; done; done)
 BIN := .venv/bin
+# Errors only: its warnings about a machine's own configuration filled the first command's screen.
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --progress-bar off
 
 help:

@@ -11,7 +11,6 @@ from shared.ledger.cost import usd_text
 _PRINTABLE = bytes(code if 32 <= code != 127 else 63 for code in range(256))  # noqa: PLR2004 (ASCII)
 """A caller's own words may stand in a header; its line breaks may not."""
 
-
 STREAMING = (
     (b"content-type", EVENTS),
     (b"cache-control", b"no-cache"),
@@ -30,21 +29,10 @@ def whole_headers(call: Call, answer: Answer) -> Headers:
     upstream_ms = 0 if answer.cache is None else answer.cache.waited_ms
     for attempt in answer.attempts:
         upstream_ms += attempt.duration_ms
-    headers = [
-        *call.identity(),
-        (b"x-sluiceway-overhead-ms", call.overhead(upstream_ms)),
-    ]
+    headers = [*call.identity(), (b"x-sluiceway-overhead-ms", call.overhead(upstream_ms))]
     if answer.cost_nanousd is not None:
         headers.append((b"x-sluiceway-cost-usd", usd_text(answer.cost_nanousd).encode()))
-    if answer.cost_doubt is not None:
-        headers.append((b"x-sluiceway-cost", answer.cost_doubt.encode()))
-    if answer.dropped:
-        headers.append(_dropped(answer.dropped))
-    told = answer.cache
-    if told is not None:
-        call.cached = told.result
-        headers += CACHE_UNHELPED.get(told.result) or _hit(told)
-    return headers
+    return _with_oddities(headers, call, answer)
 
 
 def whole_lines(call: Call, answer: Answer) -> bytes:
@@ -64,11 +52,16 @@ def stream_headers(call: Call, stream: ServedStream) -> Headers:
     ]
     if stream.standing is not None:
         headers += call.rates(stream.standing)
-    if stream.cost_doubt is not None:
-        headers.append((b"x-sluiceway-cost", stream.cost_doubt.encode()))
-    if stream.dropped:
-        headers.append(_dropped(stream.dropped))
-    told = stream.cache
+    return _with_oddities(headers, call, stream)
+
+
+def _with_oddities(headers: Headers, call: Call, answer: Answer | ServedStream) -> Headers:
+    """Return the headers with what is not so of most answers."""
+    doubt, told = answer.cost_doubt, answer.cache
+    if doubt is not None:
+        headers.append((b"x-sluiceway-cost", doubt.encode()))
+    if answer.dropped:
+        headers.append(_dropped(answer.dropped))
     if told is not None:
         call.cached = told.result
         headers += CACHE_UNHELPED.get(told.result) or _hit(told)

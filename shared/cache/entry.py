@@ -37,11 +37,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cost_nanousd: int | None = None
     dropped: tuple[str, ...] = ()
 
-    @property
-    def size_bytes(self) -> int:
-        """What it takes to keep it, roughly."""
-        return len(self.body) + ENTRY_BESIDES_BYTES
-
 
 Mark = tuple[bytes, ...]
 """Changes when answers at an address are forgotten: one asked for before must not be kept after."""

@@ -6,14 +6,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from shared.cache.entry import (
-    ENTRY_BESIDES_BYTES,
-    Address,
-    CacheAway,
-    Entry,
-    Looked,
-    Mark,
-)
+from shared.cache.entry import ENTRY_BESIDES_BYTES, Address, CacheAway, Entry, Looked, Mark
 from shared.cache.wire import Answer, Dialler, Wire, packed
 from shared.clock import Clock
 from shared.telemetry.log import get_logger

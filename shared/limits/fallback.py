@@ -124,19 +124,19 @@ class SharedLimiter:
         if self._alone is not None:
             self._alone.give_back(taken, used_tokens=used_tokens)
         if taken in self._held:
-            self._held.remove(taken)
-            self._owed.end(taken.scopes, taken.slot, 0, taken.tokens - used_tokens)
-            if self._rest is not None:
-                self._wake()
+            self._end(taken, 0, taken.tokens - used_tokens)
 
     def undo(self, taken: Taken) -> None:
         if self._alone is not None:
             self._alone.undo(taken)
         if taken in self._held:
-            self._held.remove(taken)
-            self._owed.end(taken.scopes, taken.slot, 1, taken.tokens)
-            if self._rest is not None:
-                self._wake()
+            self._end(taken, 1, taken.tokens)
+
+    def _end(self, taken: Taken, requests: int, tokens: int) -> None:
+        self._held.remove(taken)
+        self._owed.end(taken.scopes, taken.slot, requests, tokens)
+        if self._rest is not None:
+            self._wake()
 
     def _wake(self) -> None:
         rest, self._rest = self._rest, None

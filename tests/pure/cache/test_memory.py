@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared.cache.entry import ENTRY_BESIDES_BYTES
 from shared.cache.memory import MemoryCache
 from tests.contract.cache.answers import at, entry, found, kept
 from tests.fakes.clock import FakeClock
@@ -29,7 +30,7 @@ async def test_the_longest_unused_makes_room():
 
 
 async def test_bytes_are_bounded_too():
-    size = entry(b"x" * 1000).size_bytes
+    size = 1000 + ENTRY_BESIDES_BYTES
     cache = memory(most_entries=100, most_bytes=3 * size)
     for number in range(5):
         await kept(cache, at(f"d{number}"), entry(b"x" * 1000))
