@@ -282,9 +282,9 @@ class RouteConfig(Section, frozen=True, kw_only=True):
     hedge: Hedge = Hedge()
     """Asking a second target beside a slow one."""
     stream_recovery: StreamRecovery = "off"
-    """What follows a cut stream of chat completions or messages: `off` an error event; `restart`
-    asks the next target afresh and goes on after what was told, when it tells the same; `continue`
-    lets it go on from there where it can."""
+    """What follows a cut stream of words: `off` an error event; `restart` asks the next target
+    afresh and goes on after what was told, when it tells the same; `continue` lets it go on from
+    there where it can."""
     price: Price | None = None
     """The price of all its targets, before the built-in list."""
     price_factor: Factor = "1"

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import msgspec
 
 from shared.attempts.chain import AttemptFailed, Try, run_chain
-from shared.attempts.recovery import RECOVERED, Splice, Telling, Told, prefilled
+from shared.attempts.prefill import prefilled
+from shared.attempts.recovery import Splice, Telling, Told
 from shared.attempts.remedy import MAX_CHAIN_ATTEMPTS
 from shared.attempts.retry_budget import Allowance
+from shared.attempts.spoken import COMPLETIONS, READERS
 from shared.attempts.stream import UpstreamStream
 from shared.clock import Clock, Deadline
 from shared.config.model import StreamRecovery
@@ -132,11 +134,7 @@ class Recovery:
 
     async def _asked_on(self, tried: Try, telling: Telling) -> Continued:
         """Ask with a prefill where the target takes one, and without if it is refused."""
-        target = tried.step.target
-        kind = self._catalog.providers[target.provider].config.kind
-        given = None
-        if self._mode == "continue" and takes_prefill(kind, target):
-            given = prefilled(self._request, telling, bare=kind in _BARE)
+        given = self._given(tried.step.target, telling)
         if given is not None:
             said, raw = given
             request = msgspec.structs.replace(self._request, raw=raw, history=None)
@@ -155,6 +153,20 @@ class Recovery:
         upstream, attempt = await self._called(tried)
         splice = Splice(telling, self._request, "")
         return Continued(upstream=upstream, attempt=attempt, splice=splice)
+
+    def _given(self, target: Target, telling: Telling) -> tuple[str, bytes] | None:
+        """Return what of the text the target is given to go on from, and the body with it."""
+        provider, endpoint = self._catalog.providers[target.provider], self._request.endpoint
+        if self._mode != "continue" or telling.thought:
+            return None
+        kind = provider.config.kind
+        if endpoint == COMPLETIONS:
+            # To go on is all that such a model does, but for one that only chats.
+            able = target.capabilities.get("prefill", True)
+            able = able and provider.adapter.relays(endpoint)
+        else:
+            able = takes_prefill(kind, target)
+        return prefilled(self._request, telling.text, bare=kind in _BARE) if able else None
 
     async def _called(
         self, tried: Try, request: InferenceRequest | None = None
@@ -183,4 +195,4 @@ def takes_prefill(kind: str, target: Target) -> bool:
 
 def may_recover(request: InferenceRequest) -> bool:
     """Return whether a stream of this kind can be gone on with at all."""
-    return request.endpoint in RECOVERED and request.choice_count == 1
+    return request.endpoint in READERS and request.choice_count == 1

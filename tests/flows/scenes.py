@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 
 import httpx
+import msgspec
 
 from shared.store.schema import migrate
 from tests.fakes.scripted import TOKENS, Story
@@ -17,6 +18,7 @@ from tests.fakes.upstream import (
     Answer,
     Upstream,
     events,
+    sse,
     status,
 )
 from tests.fakes.vendor import running_vendor
@@ -31,6 +33,7 @@ providers:
   alpha: {{kind: openai_compatible, base_url: "{alpha}", api_key: sk-upstream}}
   beta: {{kind: openai_compatible, base_url: "{beta}", api_key: sk-upstream}}
   claude: {{kind: anthropic, base_url: "{claude}", api_key: sk-upstream}}
+  native: {{kind: openai, base_url: "{native}", api_key: sk-upstream}}
 defaults:
   price: {{input_per_mtok: 1, output_per_mtok: 2}}
   retry: {{max_attempts: 2, base_s: 0.01, max_s: 1.5}}
@@ -44,6 +47,12 @@ routes:
   - model: claudes
     stream_recovery: continue
     targets: [{{provider: claude, model: claude-sonnet-4-5}}, {{provider: alpha, model: a}}]
+  - model: responds-first/*
+    stream_recovery: continue
+    targets: [{{provider: native, model: "*"}}, {{provider: claude, model: claude-sonnet-4-5}}]
+  - model: responds-second/*
+    stream_recovery: continue
+    targets: [{{provider: alpha, model: "*"}}, {{provider: native, model: "*"}}]
   - model: hedged-route/*
     hedge: {{enabled: true, after_s: 0.1}}
     retry: {{max_attempts: 1}}
@@ -126,6 +135,7 @@ def running_rig(home: Path) -> Iterator[Rig]:
             alpha=vendor.base_url("alpha"),
             beta=vendor.base_url("beta"),
             claude=vendor.base_url("claude").removesuffix("/v1"),
+            native=vendor.base_url("native"),
             key=KEY,
             wait=WAIT_S,
             routes=routes,
@@ -231,3 +241,39 @@ TOO_LONG = {
     "param": "messages",
     "code": "context_length_exceeded",
 }
+
+
+def anthropic(kind: str, **fields: object) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (
+        kind.encode(),
+        msgspec.json.encode({"type": kind, **fields}),
+    )
+
+
+def claude_tells(tokens: tuple[str, ...], *, whole: bool = True, **how: object) -> Answer:
+    """The story in Anthropic's words."""
+    message = {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5",
+        "content": [], "stop_reason": None, "stop_sequence": None,
+        "usage": {"input_tokens": 900, "output_tokens": 1},
+    }  # fmt: skip
+    block = {"type": "text", "text": ""}
+    end = [
+        anthropic("content_block_stop", index=0),
+        anthropic("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 20}),
+        anthropic("message_stop"),
+    ]
+    return sse(
+        [
+            anthropic("message_start", message=message),
+            anthropic("content_block_start", index=0, content_block=block),
+            *(
+                anthropic(
+                    "content_block_delta", index=0, delta={"type": "text_delta", "text": token}
+                )
+                for token in tokens
+            ),
+            *(end if whole else []),
+        ],
+        **how,
+    )

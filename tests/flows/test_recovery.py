@@ -3,13 +3,23 @@
 import json
 import time
 
-import msgspec
 import pytest
 
 from tests.fakes.scripted import ROLE, TEXT, TOKENS, Story, tool_call_pieces
 from tests.fakes.stack import eventually
-from tests.fakes.upstream import Answer, chunk, sse, status
-from tests.flows.scenes import CUT, SILENT, SLOW, STALLED, TOO_LONG, WORDS, Rig, body_of, streamed
+from tests.fakes.upstream import chunk, sse, status
+from tests.flows.scenes import (
+    CUT,
+    SILENT,
+    SLOW,
+    STALLED,
+    TOO_LONG,
+    WORDS,
+    Rig,
+    body_of,
+    claude_tells,
+    streamed,
+)
 
 TOOLS = sse(tool_call_pieces(), gap_s=SLOW, end="reset")
 OTHER = tuple(f"u{number:02d} " for number in range(60))
@@ -171,42 +181,6 @@ def test_who_leaves_while_it_is_gone_on_with_starts_nothing(rig: Rig):
     rows = rig.stack.wait_for_ledger(name, 2)
     assert ["interrupted", "cancelled"] == [row["outcome"] for row in rows]
     assert (1, 1) == rig.asked()
-
-
-def anthropic(kind: str, **fields: object) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (
-        kind.encode(),
-        msgspec.json.encode({"type": kind, **fields}),
-    )
-
-
-def claude_tells(tokens: tuple[str, ...], *, whole: bool = True, **how: object) -> Answer:
-    """The same story in Anthropic's words."""
-    message = {
-        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5",
-        "content": [], "stop_reason": None, "stop_sequence": None,
-        "usage": {"input_tokens": 900, "output_tokens": 1},
-    }  # fmt: skip
-    block = {"type": "text", "text": ""}
-    end = [
-        anthropic("content_block_stop", index=0),
-        anthropic("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 20}),
-        anthropic("message_stop"),
-    ]
-    return sse(
-        [
-            anthropic("message_start", message=message),
-            anthropic("content_block_start", index=0, content_block=block),
-            *(
-                anthropic(
-                    "content_block_delta", index=0, delta={"type": "text_delta", "text": token}
-                )
-                for token in tokens
-            ),
-            *(end if whole else []),
-        ],
-        **how,
-    )
 
 
 def told_in_anthropics(rig: Rig, model: str) -> list[dict[str, object]]:

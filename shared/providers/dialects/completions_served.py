@@ -91,14 +91,16 @@ def render_response(answer: ChatResponse, chat: ChatRequest) -> bytes:
 class CompletionsRenderer:
     """Turns the deltas of one stream into chunks of text; thoughts are not shown.
 
-    `own_id` and `own_created_s` stand where the provider tells none.
+    `own_id` and `own_created_s` stand where the provider has told none by the first chunk.
     """
 
     def __init__(self, chat: ChatRequest, *, own_id: str = "", own_created_s: int = 0) -> None:
         self._chat = chat
-        self._id = own_id
-        self._model = chat.model
-        self._created_s = own_created_s
+        self._own_id = own_id
+        self._own_created_s = own_created_s
+        self._id = ""
+        self._model = ""
+        self._created_s = 0
         self._opened: set[int] = set()
 
     def render(self, deltas: Iterable[ChatDelta]) -> bytes:
@@ -115,9 +117,9 @@ class CompletionsRenderer:
         return _event(body) + done
 
     def _chunk(self, delta: ChatDelta) -> bytes:
-        self._id = delta.id or self._id
-        self._model = delta.model or self._model
-        self._created_s = delta.created_s or self._created_s
+        self._id = self._id or delta.id or ""
+        self._model = self._model or delta.model or ""
+        self._created_s = self._created_s or delta.created_s or 0
         text = delta.text or delta.refusal or ""
         if not text and delta.finish is None:
             return b""
@@ -133,6 +135,9 @@ class CompletionsRenderer:
         return _event({**self._head(), "choices": [choice]})
 
     def _head(self) -> dict[str, object]:
+        self._id = self._id or self._own_id
+        self._model = self._model or self._chat.model
+        self._created_s = self._created_s or self._own_created_s
         return {
             "id": self._id,
             "object": "text_completion",

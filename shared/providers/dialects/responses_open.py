@@ -22,10 +22,10 @@ from shared.providers.dialects.responses_render import (
 
 
 class Events:
-    """Writes events, numbered from 0."""
+    """Writes events, numbered from 0 or from where another left off."""
 
-    def __init__(self) -> None:
-        self._number = 0
+    def __init__(self, number: int = 0) -> None:
+        self._number = number
 
     def event(self, name: str, **fields: object) -> bytes:
         """Return the next event."""
@@ -68,17 +68,34 @@ class OpenItem(abc.ABC):
         return self._events.event(name, item_id=self._id, output_index=self._index, **fields)
 
 
+class EndedItem(OpenItem):
+    """One that has ended already."""
+
+    def __init__(self, events: Events, index: int, shown: Item) -> None:
+        super().__init__(events, "", index)
+        self.closed = True
+        self.shown = dict(shown)
+
+    @override
+    def _ending(self, status: str) -> bytes:
+        return b""
+
+
 class OpenMessage(OpenItem):
     """Words and refusals, a part of the content for each."""
 
-    def __init__(self, events: Events, names: Names, index: int) -> None:
-        super().__init__(events, names.item("msg", index), index)
+    def __init__(self, events: Events, item_id: str, index: int) -> None:
+        super().__init__(events, item_id, index)
         self.shown = message_item(self._id, [], "in_progress")
         self._parts: list[Item] = []
         self._kind = ""
         self._pieces: list[str] = []
         self._logprobs: list[Mapping[str, Any]] = []
         self._annotations: list[Mapping[str, Any]] = []
+
+    def resume(self, text: str) -> None:
+        """Go on with a part that has begun with this text."""
+        self._kind, self._pieces = "output_text", [text]
 
     def say(self, text: str, logprobs: Iterable[Mapping[str, Any]] = ()) -> bytes:
         """Return the events of more words; none at all still make a part."""

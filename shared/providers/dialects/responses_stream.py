@@ -12,12 +12,14 @@ from shared.chat.request import ChatRequest
 from shared.chat.response import ChatDelta, FinishReason, ReasoningDelta, ToolDelta
 from shared.chat.usage import Usage
 from shared.providers.dialects.responses_open import (
+    EndedItem,
     Events,
     OpenCall,
     OpenItem,
     OpenMessage,
     OpenThought,
 )
+from shared.providers.dialects.responses_read import Standing
 from shared.providers.dialects.responses_render import INCOMPLETE, Item, Names, complete, envelope
 
 
@@ -39,6 +41,22 @@ class ResponsesRenderer:
         self._extra: dict[str, object] = {}
         self._model = ""
         self._created_s = 0
+
+    @classmethod
+    def after(cls, told: Standing, text: str) -> "ResponsesRenderer":
+        """Return one for the rest of a response; `text` is that of its open message so far."""
+        names = Names(str(told.body.get("id", "")))
+        renderer = cls(ChatRequest(model="", messages=()), names)
+        events = renderer._events = Events(told.number)
+        renderer._body = told.body
+        renderer._items = [EndedItem(events, index, item) for index, item in enumerate(told.items)]
+        if told.text is not None:
+            message = OpenMessage(events, told.text.item_id, told.text.index)
+            if told.text.begun:
+                message.resume(text)
+            renderer._items.append(message)
+            renderer._message = message
+        return renderer
 
     def render(self, deltas: Iterable[ChatDelta]) -> bytes:
         """Return the events of these deltas; usage alone makes none."""
@@ -113,7 +131,9 @@ class ResponsesRenderer:
         if message is not None and not message.closed:
             return b"", message
         out = self._quiet()
-        message = self._message = OpenMessage(self._events, self._names, len(self._items))
+        index = len(self._items)
+        message = OpenMessage(self._events, self._names.item("msg", index), index)
+        self._message = message
         self._items.append(message)
         return out + message.open(), message
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.attempts.recovery import Differs, Splice, Telling, Told, prefilled
+from shared.attempts.prefill import prefilled
+from shared.attempts.recovery import Differs, Splice, Telling, Told
 from shared.providers.request import InferenceRequest, RequestHead
 from tests.fakes.scripted import tool_call_pieces
 from tests.fakes.upstream import DONE, chunk, events
@@ -135,36 +136,11 @@ def test_much_that_was_told_is_kept_as_text():
     assert len(telling.deltas) < 50
 
 
-def test_a_prefill_is_the_last_message():
-    given_text, raw = prefilled(request_of(), told_of(chunk({"content": "one "})), bare=False) or (
-        "",
-        b"",
-    )
-
-    assert "one " == given_text
-    assert {"role": "assistant", "content": "one "} == json.loads(raw)["messages"][-1]
-    assert 2 == len(json.loads(raw)["messages"])
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"response_format": {"type": "json_object"}},
-        {"reasoning_effort": "low"},
-        {"thinking": {"type": "enabled", "budget_tokens": 2000}},
-        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
-    ],
-)
-def test_where_a_prefill_is_no_use(body: dict[str, object]):
-    """A form is asked for, or thoughts, or the question ends in the assistant's words."""
-    assert prefilled(request_of(**body), told_of(chunk({"content": "one"})), bare=False) is None
-
-
 def test_no_white_space_at_the_end_where_it_is_refused():
     """The space is due, then: an answer that goes on with it does not say it twice."""
     telling = told_of(chunk({"content": "one "}))
 
-    given_text, _ = prefilled(request_of(), telling, bare=True) or ("", b"")
+    given_text, _ = prefilled(request_of(), telling.text, bare=True) or ("", b"")
 
     assert "one" == given_text
     assert "two" == rest_of(telling, events([" two"]), given_text)
