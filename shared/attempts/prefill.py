@@ -16,22 +16,25 @@ _THINKING = ("thinking", "reasoning_effort", "reasoning")
 _FORMS = ("response_format", "output_config")
 _NO_PLACE = ("suffix", "echo")
 """With these a prompt's end is not where its continuation begins."""
-
-
 _RESULTS = frozenset({"function_call_output", "custom_tool_call_output"})
 """Items that are no message, and that a model answers."""
 
 
 class _Turn(msgspec.Struct):
-    role: object = None
-    type: object = None
+    role: str | None = None
+    type: str | None = None
+
+
+class _Form(msgspec.Struct):
+    type: str | None = None
 
 
 class _Words(msgspec.Struct):
-    format: _Turn | None = None
+    format: _Form | None = None
 
 
 _decode_turn = msgspec.json.Decoder(_Turn).decode
+_decode_form = msgspec.json.Decoder(_Form | None).decode
 _decode_words = msgspec.json.Decoder(_Words | None).decode
 
 
@@ -41,21 +44,33 @@ def prefilled(
     """Return what of the text a target is given to go on from, and the request's body with it.
 
     None where that is no use: a form is asked for or thoughts, or the caller's own question ends
-    in the assistant's words. `bare`: white space may not stand at the end.
+    in the assistant's words; and where the question is too odd to tell. `bare`: white space may not
+    stand at the end.
     """
     said = text.rstrip() if bare else text
     if not said.strip():
         return None
-    fields = _decode(request.raw)
-    if any(_is_set(fields, name) for name in (*_THINKING, *_FORMS)):
+    try:
+        fields = _decode(request.raw)
+        asked = _asked(request.endpoint, fields, said)
+    except msgspec.DecodeError:
         return None
-    if request.endpoint == COMPLETIONS:
-        asked = _prompt_with(fields, said)
-    elif request.endpoint == RESPONSES:
-        asked = _input_with(fields, said)
-    else:
-        asked = _turns_with(fields, "messages", said)
     return None if asked is None else (said, msgspec.json.encode({**fields, **asked}))
+
+
+def _asked(
+    endpoint: str, fields: Mapping[str, msgspec.Raw], said: str
+) -> Mapping[str, object] | None:
+    """Return the fields that are others."""
+    if any(_is_set(fields, name) for name in _THINKING):
+        return None
+    if any(_is_form(_decode_form(fields.get(name, b"null"))) for name in _FORMS):
+        return None
+    if endpoint == COMPLETIONS:
+        return _prompt_with(fields, said)
+    if endpoint == RESPONSES:
+        return _input_with(fields, said)
+    return _turns_with(fields, "messages", said)
 
 
 def _turns_with(
@@ -70,7 +85,7 @@ def _turns_with(
 
 def _input_with(fields: Mapping[str, msgspec.Raw], said: str) -> Mapping[str, object] | None:
     words = _decode_words(fields.get("text", b"null"))
-    if words is not None and words.format is not None and words.format.type != "text":
+    if words is not None and _is_form(words.format):
         return None
     asked = fields.get("input")
     if asked is None:
@@ -92,4 +107,8 @@ def _prompt_with(fields: Mapping[str, msgspec.Raw], said: str) -> Mapping[str, o
 
 
 def _is_set(fields: Mapping[str, msgspec.Raw], name: str) -> bool:
-    return bytes(fields.get(name, b"null")) not in {b"null", b"false", b'{"type":"text"}'}
+    return bytes(fields.get(name, b"null")) not in {b"null", b"false"}
+
+
+def _is_form(form: _Form | None) -> bool:
+    return form is not None and form.type != "text"

@@ -65,9 +65,12 @@ class Told:
         return Telling(
             deltas=tuple(self._deltas),
             text="".join(self._text),
-            in_text=self._reader.open and not self._garbled and all(map(_can_go_on, self._deltas)),
+            in_text=not self._garbled
+            and all(map(_can_go_on, self._deltas))
+            and self._reader.is_open(self._deltas),
             thought=any(delta.reasoning is not None for delta in self._deltas),
-            finished=any(delta.finish is not None for delta in self._deltas),
+            finished=any(delta.finish is not None for delta in self._deltas)
+            and not any(delta.choice for delta in self._deltas),
             reader=self._reader,
         )
 

@@ -25,6 +25,8 @@ COMPLETIONS = "/v1/completions"
 MESSAGES = "/v1/messages"
 RESPONSES = "/v1/responses"
 
+_MORE = ChatDelta(text=" ")
+
 
 class Reader(abc.ABC):
     """Reads what goes out to a caller in one dialect."""
@@ -36,14 +38,13 @@ class Reader(abc.ABC):
         """Take the next bytes."""
         return self._decoder.feed(piece)
 
-    @property
-    def open(self) -> bool:
-        """Whether text can follow where it stopped."""
+    def is_open(self, told: Sequence[ChatDelta]) -> bool:  # noqa: ARG002 (see _MessagesReader)
+        """Return whether text can follow where it stopped; `told` are all its deltas."""
         return True
 
     @abc.abstractmethod
     def onward(self, request: InferenceRequest, told: Sequence[ChatDelta]) -> DeltaRenderer:
-        """Return what tells the rest of what was read; `told` are all its deltas."""
+        """Return what tells the rest of what was read."""
 
 
 class _ChatReader(Reader):
@@ -69,35 +70,36 @@ class _CompletionsReader(Reader):
 
 
 class _MessagesReader(Reader):
-    """Also knows whether the last block is one of text, or none has begun."""
+    """Also knows the last block, for what follows has to go into it."""
 
     def __init__(self) -> None:
         super().__init__(AnthropicDecoder(Asked()))
         self._events = SseParser()
+        self._begun = 0
         self._open = True
-        self._blank = False
 
     @override
     def feed(self, piece: bytes) -> Decoded:
         for event in self._events.feed(piece):
             if event.name == b"content_block_start":
-                self._open = self._blank = b'"type":"text"' in event.data.replace(b" ", b"")
-            elif event.name == b"content_block_delta":
-                self._blank = False
+                self._begun += 1
+                self._open = b'"type":"text"' in event.data.replace(b" ", b"")
             elif event.name == b"content_block_stop":
                 self._open = False
         return super().feed(piece)
 
-    @property
     @override
-    def open(self) -> bool:
-        return self._open
+    def is_open(self, told: Sequence[ChatDelta]) -> bool:
+        if not self._open:
+            return False
+        # Blocks that deltas do not tell apart, or have no words for, would be missing.
+        shown = MessagesRenderer(new_id).render([*told, _MORE])
+        return max(self._begun, 1) == shown.count(b"event: content_block_start\n")
 
     @override
     def onward(self, request: InferenceRequest, told: Sequence[ChatDelta]) -> DeltaRenderer:
-        renderer = _brought(MessagesRenderer(new_id), told)
         # A block that has begun and says nothing yet is in no delta.
-        return _brought(renderer, [ChatDelta(text=" ")]) if self._blank else renderer
+        return _brought(MessagesRenderer(new_id), [*told, _MORE] if self._begun else told)
 
 
 class _ResponsesReader(Reader):
@@ -107,15 +109,13 @@ class _ResponsesReader(Reader):
         self._responses = ResponsesDecoder()
         super().__init__(self._responses)
 
-    @property
     @override
-    def open(self) -> bool:
+    def is_open(self, told: Sequence[ChatDelta]) -> bool:
         return self._responses.open
 
     @override
     def onward(self, request: InferenceRequest, told: Sequence[ChatDelta]) -> DeltaRenderer:
-        text = "".join(delta.text or "" for delta in told)
-        return ResponsesRenderer.after(self._responses.standing, text)
+        return ResponsesRenderer.after(self._responses.standing)
 
 
 def _brought(renderer: DeltaRenderer, told: Sequence[ChatDelta]) -> DeltaRenderer:

@@ -184,7 +184,8 @@ class TargetConfig(Section, frozen=True, kw_only=True):
     """What the model can do, by name: true or false. The name of a body field says whether it is
     sent, before what is known of the vendor. `system_anywhere`: it takes system messages after the
     first. Both are consulted for providers of OpenAI's dialect. `prefill`: it goes on from a last
-    message of the assistant's, which `stream_recovery: continue` makes use of; known of Claude."""
+    message of the assistant's, or from a completion's prompt, which `stream_recovery: continue`
+    makes use of; known of Claude, and of servers that complete."""
 
 
 class Timeouts(Section, frozen=True, kw_only=True):

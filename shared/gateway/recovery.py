@@ -34,6 +34,14 @@ Others begin a new answer, or fail, or need an option: there the config has to s
 """
 _BARE = frozenset({"anthropic", "bedrock"})
 """Kinds that refuse a prefill with white space at its end."""
+_COMPLETES = frozenset({
+    "openai", "azure_openai", "vllm", "sglang", "llamacpp", "lmstudio", "together", "fireworks",
+})  # fmt: skip
+"""Kinds that go on from any prompt of a completion, for that is all they do there."""
+_MAY_COMPLETE = frozenset({"openai_compatible", "openrouter", "xai"})
+"""Kinds that may give the prompt to a model that chats; the config has to say that they do not."""
+
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class Continued(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,16 +164,11 @@ class Recovery:
 
     def _given(self, target: Target, telling: Telling) -> tuple[str, bytes] | None:
         """Return what of the text the target is given to go on from, and the body with it."""
-        provider, endpoint = self._catalog.providers[target.provider], self._request.endpoint
         if self._mode != "continue" or telling.thought:
             return None
-        kind = provider.config.kind
-        if endpoint == COMPLETIONS:
-            # To go on is all that such a model does, but for one that only chats.
-            able = target.capabilities.get("prefill", True)
-            able = able and provider.adapter.relays(endpoint)
-        else:
-            able = takes_prefill(kind, target)
+        kind = self._catalog.providers[target.provider].config.kind
+        completion = self._request.endpoint == COMPLETIONS
+        able = completes(kind, target) if completion else takes_prefill(kind, target)
         return prefilled(self._request, telling.text, bare=kind in _BARE) if able else None
 
     async def _called(
@@ -193,6 +196,22 @@ def takes_prefill(kind: str, target: Target) -> bool:
     return kind in _PREFILLS and quirks_of(target.known_as).prefill
 
 
+def completes(kind: str, target: Target) -> bool:
+    """Return whether a target goes on from a prompt; the config goes first."""
+    told = target.capabilities.get("prefill")
+    if kind in _MAY_COMPLETE:
+        return bool(told)
+    return kind in _COMPLETES and told is not False
+
+
 def may_recover(request: InferenceRequest) -> bool:
-    """Return whether a stream of this kind can be gone on with at all."""
-    return request.endpoint in READERS and request.choice_count == 1
+    """Return whether a stream of this kind can be gone on with at all: it is of one answer."""
+    if request.endpoint not in READERS or request.choice_count > 1:
+        return False
+    if request.endpoint != COMPLETIONS:
+        return True
+    prompt = request.head.prompt
+    if bytes(memoryview(prompt)[:1]) != b"[":
+        return True
+    items = _decode_list(prompt)  # several texts or lists of token ids have an answer each
+    return len(items) == 1 or not any(bytes(item)[:1] in {b'"', b"["} for item in items)

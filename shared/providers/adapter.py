@@ -60,10 +60,6 @@ class Adapter(abc.ABC):
             InvalidRequest: the body is not what its dialect says; `param` names the field.
         """
 
-    def relays(self, _endpoint: str) -> bool:
-        """Return whether such a question is asked as it stands, in no other dialect."""
-        return False
-
     def authorizer(self, _provider: ProviderConfig) -> Authorizer | None:
         """Return what obtains this provider's credentials, None where the config has them."""
         return None

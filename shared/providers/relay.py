@@ -77,10 +77,6 @@ class RelayAdapter(Adapter):
         self.vendor = vendor
 
     @override
-    def relays(self, endpoint: str) -> bool:
-        return endpoint in self.vendor.endpoints
-
-    @override
     def exchange(
         self,
         provider: ProviderConfig,

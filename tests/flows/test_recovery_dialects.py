@@ -39,11 +39,11 @@ CUT_COMPLETION = sse([completion_chunk(token) for token in TOKENS[:40]], gap_s=S
 
 @pytest.mark.parametrize("recovery", ["continue", "restart"])
 def test_a_completion_goes_on(rig: Rig, recovery: str):
-    """From its prompt and what was told, without that anybody says that the model can."""
+    """From its prompt and what was told, or from its prompt."""
     rig.vendor.always("alpha", CUT_COMPLETION)
     rig.vendor.always("beta", goes_on)
     client = client_of(rig)
-    model = body_of(f"pair-{recovery}")["model"]
+    model = body_of(f"able-{recovery}")["model"]
 
     with client.completions.create(model=str(model), prompt="tell: ", stream=True) as stream:
         chunks = list(stream)
@@ -53,6 +53,20 @@ def test_a_completion_goes_on(rig: Rig, recovery: str):
     assert 1 == len({(chunk.id, chunk.model, chunk.created) for chunk in chunks})
     asked = [request.json["prompt"] for request in rig.vendor.asked("beta")]
     assert ["tell: " + (TOLD if recovery == "continue" else "")] == asked
+
+
+def test_completions_of_two_prompts_are_not_gone_on_with(rig: Rig):
+    """One of the answers has ended, and that is not the end."""
+    first = completion_chunk("one", "stop")
+    second = completion_chunk("two").replace(b'"index": 0', b'"index": 1')
+    rig.vendor.always("alpha", sse([first, second], gap_s=SLOW, end="reset"))
+    model = str(body_of("pair-restart")["model"])
+
+    with pytest.raises(openai.APIError) as caught:
+        list(client_of(rig).completions.create(model=model, prompt=["a", "b"], stream=True))
+
+    assert "stream_interrupted" == caught.value.code
+    assert (1, 0) == rig.asked()
 
 
 def events_of(tokens: Sequence[str], *, ended: bool = True) -> list[bytes]:
@@ -139,7 +153,7 @@ def test_a_response_is_one_response(rig: Rig, first: str):
         (event["item_id"], event["output_index"], event["content_index"]) for event in of_text
     }
     assert ("resp_native" == response.id) == (first == "native")
-    assert 2 if first == "native" else 1 == len(response.output)
+    assert (2 if first == "native" else 1) == len(response.output)
     assert response.usage.output_tokens > 0
     assert [1, 1] == [len(rig.vendor.asked(one)) for one in asked_of(first)]
 

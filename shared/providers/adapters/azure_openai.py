@@ -67,10 +67,6 @@ class AzureAdapter(Adapter):
     vendor = VENDOR
 
     @override
-    def relays(self, endpoint: str) -> bool:
-        return endpoint in self.vendor.endpoints
-
-    @override
     def exchange(
         self,
         provider: ProviderConfig,

@@ -11,16 +11,18 @@ from shared.providers.dialects.sse import SseEvent, SseParser
 
 
 class _Choice(msgspec.Struct):
-    index: int = 0
+    index: int | None = None
     text: str | None = None
-    logprobs: dict[str, object] | None = None
+    logprobs: object = None
     finish_reason: str | None = None
+    delta: object = None
+    message: object = None
 
 
 class _Chunk(msgspec.Struct):
-    id: str | None = None
+    id: object = None
     model: str | None = None
-    created: float | None = None
+    created: object = None
     choices: list[_Choice] | None = None
 
 
@@ -42,15 +44,23 @@ class CompletionsDecoder(PartDecoder[SseEvent]):
             chunk = _decode(part.data)
         except UNREADABLE as error:
             raise malformed("The provider's stream holds an event that is not a chunk.") from error
-        if not self._headed and chunk.id:
+        if not self._headed and isinstance(chunk.id, str) and chunk.id:
             self._headed = True
-            created_s = int(chunk.created or 0)
+            created_s = int(chunk.created) if isinstance(chunk.created, int | float) else 0
             deltas.append(ChatDelta(id=chunk.id, model=chunk.model, created_s=created_s))
         for choice in chunk.choices or ():
-            if choice.text or choice.logprobs:
-                columns = (choice.logprobs,) if choice.logprobs else ()
-                deltas.append(ChatDelta(choice=choice.index, text=choice.text, logprobs=columns))
-            finish = finish_of(choice.finish_reason, has_calls=False)
-            if finish is not None:
-                deltas.append(ChatDelta(choice=choice.index, finish=finish))
+            deltas += _deltas(choice)
         return False
+
+
+def _deltas(choice: _Choice) -> list[ChatDelta]:
+    index, deltas = choice.index or 0, []
+    if choice.delta or choice.message:  # a chat's words: nobody can go on with those here
+        return [ChatDelta(choice=index + 1)]
+    if choice.text or choice.logprobs:
+        columns = (choice.logprobs,) if isinstance(choice.logprobs, dict) else ()
+        deltas.append(ChatDelta(choice=index, text=choice.text, logprobs=columns))
+    finish = finish_of(choice.finish_reason, has_calls=False)
+    if finish is not None:
+        deltas.append(ChatDelta(choice=index, finish=finish))
+    return deltas

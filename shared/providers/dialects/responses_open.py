@@ -92,10 +92,13 @@ class OpenMessage(OpenItem):
         self._pieces: list[str] = []
         self._logprobs: list[Mapping[str, Any]] = []
         self._annotations: list[Mapping[str, Any]] = []
+        self._begun: Item = {}
 
-    def resume(self, text: str) -> None:
-        """Go on with a part that has begun with this text."""
-        self._kind, self._pieces = "output_text", [text]
+    def resume(self, begun: Item, text: str | None) -> None:
+        """Go on with one that another has begun; None where its part has not."""
+        self._begun = begun
+        if text is not None:
+            self._kind, self._pieces = "output_text", [text]
 
     def say(self, text: str, logprobs: Iterable[Mapping[str, Any]] = ()) -> bytes:
         """Return the events of more words; none at all still make a part."""
@@ -166,7 +169,7 @@ class OpenMessage(OpenItem):
     @override
     def _ending(self, status: str) -> bytes:
         out = self._part_done()
-        self.shown = message_item(self._id, self._parts, status)
+        self.shown = {**self._begun, **message_item(self._id, self._parts, status)}
         return out
 
 

@@ -17,12 +17,12 @@ from shared.providers.dialects.openai_stream import UNREADABLE
 from shared.providers.dialects.responses_render import INCOMPLETE, Item
 from shared.providers.dialects.sse import SseEvent, SseParser
 
-_FINISHES = {word: finish for finish, word in INCOMPLETE.items()}
 Kind = Literal["function", "custom"]
 
+_FINISHES = {word: finish for finish, word in INCOMPLETE.items()}
 _CALLS: Mapping[str, Kind] = {"function_call": "function", "custom_tool_call": "custom"}
 _OTHER = ChatDelta(choice=1)
-_DELTAS = frozenset({
+_ARGUMENTS = frozenset({
     "response.function_call_arguments.delta", "response.custom_tool_call_input.delta",
 })  # fmt: skip
 _THOUGHTS = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
@@ -32,27 +32,37 @@ _SAID = frozenset({"output_text", "refusal"})
 class Event(msgspec.Struct, kw_only=True):
     """One event; what a kind of event does not have is empty."""
 
-    type: str = ""
-    sequence_number: int = 0
-    response: Item = {}
-    item: Item = {}
-    part: Item = {}
-    annotation: Item = {}
-    output_index: int = 0
-    content_index: int = 0
+    type: str | None = None
+    sequence_number: int | None = None
+    response: Item | None = None
+    item: Item | None = None
+    part: Item | None = None
+    annotation: object = None
+    output_index: int | None = None
+    content_index: int | None = None
     delta: object = None
+    text: object = None
     logprobs: list[Item] | None = None
+
+    @property
+    def place(self) -> int:
+        """The place of its item."""
+        return self.output_index or 0
 
 
 _decode = msgspec.json.Decoder(Event).decode
 
 
 class OpenText(msgspec.Struct, kw_only=True):
-    """The message that is being said: its id and place, and whether its one part has begun."""
+    """The message that is being said: as it began, its place, and whether its one part has begun.
 
-    item_id: str
+    `pieces` are its words.
+    """
+
+    item: Item
     index: int
     begun: bool = False
+    pieces: list[str] = []
 
 
 class Standing(msgspec.Struct, kw_only=True):
@@ -78,8 +88,8 @@ class ResponsesDecoder(PartDecoder[SseEvent]):
         self._begun: set[int] = set()
         """The items that have begun and not ended, by place."""
         self._messages = 0
-        self._unsaid: set[int] = set()
-        """The calls whose arguments have not been told, by place."""
+        self._calls: dict[int, bool] = {}
+        """The calls by place, and whether their arguments have been told."""
 
     @override
     def _read(self, part: SseEvent, deltas: list[ChatDelta]) -> bool:
@@ -89,43 +99,50 @@ class ResponsesDecoder(PartDecoder[SseEvent]):
             event = _decode(part.data)
         except UNREADABLE as error:
             raise malformed("The provider's stream holds an event that is none.") from error
-        self.standing.number = max(self.standing.number, event.sequence_number + 1)
-        deltas += self._deltas(event)
+        if event.sequence_number is not None:
+            self.standing.number = max(self.standing.number, event.sequence_number + 1)
+        deltas += self._deltas(event.type or part.name.decode("utf-8", "replace"), event)
         return False
 
-    def _deltas(self, event: Event) -> list[ChatDelta]:
-        match event.type:
+    def _deltas(self, kind: str, event: Event) -> list[ChatDelta]:
+        match kind:
             case "response.created" | "response.in_progress" | "response.queued":
-                return self._headed(event.response)
+                return self._headed(event.response or {})
             case "response.output_item.added":
-                return self._item_begun(event)
+                return self._item_begun(event.item or {}, event.place)
             case "response.output_item.done":
-                return self._item_ended(event)
+                return self._item_ended(event.item or {}, event.place)
             case "response.content_part.added":
-                return self._part_begun(event)
+                return self._part_begun(event.part or {}, event)
             case "response.content_part.done":
-                if _word(event.part, "type") in _SAID:
+                if _word(event.part or {}, "type") in _SAID:
                     self._no_more_text()
                 return []
             case "response.completed" | "response.incomplete":
-                return [ChatDelta(finish=_finish(event.response))]
+                return [ChatDelta(finish=_finish(kind, event.response or {}))]
             case _:
-                return self._said(event)
+                return self._said(kind, event)
 
-    def _said(self, event: Event) -> list[ChatDelta]:
+    def _said(self, kind: str, event: Event) -> list[ChatDelta]:
         words = event.delta if isinstance(event.delta, str) else ""
-        match event.type:
+        match kind:
             case "response.output_text.delta":
-                return [ChatDelta(text=words, logprobs=tuple(event.logprobs or ()))]
+                return self._text(words, event)
+            case "response.output_text.done":
+                return self._text_ended(event)
             case "response.refusal.delta":
                 return [ChatDelta(refusal=words)]
+            case "response.refusal.done":
+                self._no_more_text()
+                return []
             case "response.output_text.annotation.added":
-                return [ChatDelta(annotations=(event.annotation,))]
-            case kind if kind in _THOUGHTS:
-                return [ChatDelta(reasoning=ReasoningDelta(index=event.output_index, text=words))]
-            case kind if kind in _DELTAS:
-                self._unsaid.discard(event.output_index)
-                return [ChatDelta(tool=ToolDelta(index=event.output_index, arguments=words))]
+                note = event.annotation
+                return [ChatDelta(annotations=(note,)) if isinstance(note, dict) else _OTHER]
+            case _ if kind in _THOUGHTS:
+                return [ChatDelta(reasoning=ReasoningDelta(index=event.place, text=words))]
+            case _ if kind in _ARGUMENTS:
+                self._calls[event.place] = True
+                return [ChatDelta(tool=ToolDelta(index=event.place, arguments=words))]
             case _:
                 return []
 
@@ -142,45 +159,75 @@ class ResponsesDecoder(PartDecoder[SseEvent]):
             )
         ]
 
-    def _item_begun(self, event: Event) -> list[ChatDelta]:
-        item, place = event.item, event.output_index
+    def _item_begun(self, item: Item, place: int) -> list[ChatDelta]:
         self._begun.add(place)
         kind = _word(item, "type")
-        if kind == "message":
+        if kind == "message" and not item.get("content"):
             self._messages += 1
             if self._messages > 1:  # a second one's words are no more of the first one's
                 return [_OTHER]
-            self.standing.text = OpenText(item_id=_word(item, "id"), index=place)
+            self.standing.text = OpenText(item=item, index=place)
             return []
         if kind == "reasoning":
             return [ChatDelta(reasoning=ReasoningDelta(index=place))]
         if kind in _CALLS:
-            self._unsaid.add(place)
-            return [ChatDelta(tool=_call(item, place, _CALLS[kind]))]
+            return self._call_begun(item, place, _CALLS[kind])
         return [_OTHER]
 
-    def _part_begun(self, event: Event) -> list[ChatDelta]:
-        kind, text = _word(event.part, "type"), self.standing.text
-        if kind == "reasoning_text":
-            return []
-        if kind == "output_text" and event.content_index == 0 and text is not None:
-            text.begun = True
-            return []
-        return [ChatDelta(refusal="")] if kind == "refusal" else [_OTHER]
+    def _call_begun(self, item: Item, place: int, kind: Kind) -> list[ChatDelta]:
+        self._calls[place] = False
+        call_id, name = _word(item, "call_id"), _word(item, "name")
+        return [ChatDelta(tool=ToolDelta(index=place, id=call_id, name=name, kind=kind))]
 
-    def _item_ended(self, event: Event) -> list[ChatDelta]:
-        standing, item, place = self.standing, event.item, event.output_index
+    def _part_begun(self, part: Item, event: Event) -> list[ChatDelta]:
+        text = self.standing.text
+        match _word(part, "type"):
+            case "reasoning_text":
+                return []
+            case "output_text" if (
+                text is not None
+                and (text.index, text.begun) == (event.place, False)
+                and not (event.content_index or _word(part, "text"))
+            ):
+                text.begun = True
+                return []
+            case "refusal":
+                return [ChatDelta(refusal="")]
+            case _:
+                return [_OTHER]
+
+    def _text(self, words: str, event: Event) -> list[ChatDelta]:
+        """Return a piece of text, where it stands in the one part that has begun."""
+        text = self.standing.text
+        if text is None or not text.begun or event.content_index or text.index != event.place:
+            return [_OTHER]
+        text.pieces.append(words)
+        return [ChatDelta(text=words, logprobs=tuple(event.logprobs or ()))]
+
+    def _text_ended(self, event: Event) -> list[ChatDelta]:
+        """End the text; one that is more than its pieces has not been told."""
+        text = self.standing.text
+        told = "" if text is None else "".join(text.pieces)
+        self._no_more_text()
+        return [_OTHER] if isinstance(event.text, str) and event.text != told else []
+
+    def _item_ended(self, item: Item, place: int) -> list[ChatDelta]:
+        standing, kind = self.standing, _CALLS.get(_word(item, "type"))
         self._begun.discard(place)
         standing.items = (*standing.items, item)
         if standing.text is not None and standing.text.index == place:
             self._no_more_text()
-        kind = _CALLS.get(_word(item, "type"))
         if kind is None:
             return []
+        deltas = [] if place in self._calls else self._call_begun(item, place, kind)
         # Some tell a call's arguments only here, and ours a thought's proof.
-        arguments = _arguments(item, kind) if place in self._unsaid else ""
-        signature = signature_in(item.get("extra_content"))
-        return [ChatDelta(tool=ToolDelta(index=place, arguments=arguments, signature=signature))]
+        arguments = _word(item, "input" if kind == "custom" else "arguments")
+        more = ToolDelta(
+            index=place,
+            arguments="" if self._calls[place] else arguments,
+            signature=signature_in(item.get("extra_content")),
+        )
+        return [*deltas, ChatDelta(tool=more)]
 
     def _no_more_text(self) -> None:
         self.standing.text = None
@@ -193,25 +240,21 @@ class ResponsesDecoder(PartDecoder[SseEvent]):
         text = standing.text
         if not standing.body or not standing.whole:
             return False
-        here = set() if text is None else {text.index}
-        return self._begun == here and (text is None or text.index == len(standing.items))
+        if text is None:
+            return not self._begun
+        # What is only thought aloud is no part of the answer.
+        aloud = text.item.get("phase") == "commentary"
+        return not aloud and self._begun == {text.index} and text.index == len(standing.items)
 
 
-def _call(item: Item, place: int, kind: Kind) -> ToolDelta:
-    call_id, name = _word(item, "call_id"), _word(item, "name")
-    return ToolDelta(index=place, id=call_id, name=name, kind=kind)
-
-
-def _arguments(item: Item, kind: Kind) -> str:
-    return _word(item, "input" if kind == "custom" else "arguments")
-
-
-def _finish(response: Item) -> FinishReason:
+def _finish(kind: str, response: Item) -> FinishReason:
+    if kind == "response.completed":
+        return FinishReason.STOP
     match response.get("incomplete_details"):
         case {"reason": str(word)}:
-            return _FINISHES.get(word, FinishReason.STOP)
+            return _FINISHES.get(word, FinishReason.LENGTH)
         case _:
-            return FinishReason.STOP
+            return FinishReason.LENGTH
 
 
 def _word(fields: Item, name: str) -> str:

@@ -43,17 +43,17 @@ class ResponsesRenderer:
         self._created_s = 0
 
     @classmethod
-    def after(cls, told: Standing, text: str) -> "ResponsesRenderer":
-        """Return one for the rest of a response; `text` is that of its open message so far."""
-        names = Names(str(told.body.get("id", "")))
-        renderer = cls(ChatRequest(model="", messages=()), names)
+    def after(cls, told: Standing) -> "ResponsesRenderer":
+        """Return one that tells the rest of a response."""
+        renderer = cls(ChatRequest(model="", messages=()), Names(str(told.body.get("id", ""))))
         events = renderer._events = Events(told.number)
-        renderer._body = told.body
+        # When it was complete is not known before it is.
+        renderer._body = {k: v for k, v in told.body.items() if k != "completed_at"}
         renderer._items = [EndedItem(events, index, item) for index, item in enumerate(told.items)]
-        if told.text is not None:
-            message = OpenMessage(events, told.text.item_id, told.text.index)
-            if told.text.begun:
-                message.resume(text)
+        begun = told.text
+        if begun is not None:
+            message = OpenMessage(events, str(begun.item.get("id", "")), begun.index)
+            message.resume(begun.item, "".join(begun.pieces) if begun.begun else None)
             renderer._items.append(message)
             renderer._message = message
         return renderer

@@ -40,6 +40,11 @@ def request_of(endpoint: str = CHAT, **body: object) -> InferenceRequest:
                 "text": {"format": {"type": "text"}, "verbosity": "low"},
             },
         ),
+        (
+            CHAT,
+            {"messages": TURNS, "response_format": {"type": "text"}},
+            {"messages": [*TURNS, SAID], "response_format": {"type": "text"}},
+        ),
         (COMPLETIONS, {"prompt": "count: "}, {"prompt": "count: one "}),
         (COMPLETIONS, {"prompt": ["count: "]}, {"prompt": "count: one "}),
         (COMPLETIONS, {"prompt": "a", "echo": False}, {"prompt": "aone ", "echo": False}),
@@ -69,10 +74,16 @@ def test_the_beginning_stands_last(endpoint: str, body: object, asked: object):
         (COMPLETIONS, {"prompt": "a", "echo": True}),
         (COMPLETIONS, {"prompt": ["a", "b"]}),
         (COMPLETIONS, {"prompt": [1, 2, 3]}),
+        (RESPONSES, {"input": ["hi"]}),
+        (RESPONSES, {"input": [None]}),
+        (RESPONSES, {"input": [{"type": ["a"]}]}),
+        (RESPONSES, {"input": "tell", "text": "x"}),
+        (RESPONSES, {"input": "tell", "text": {"format": "text"}}),
+        (CHAT, {"messages": TURNS, "response_format": "text"}),
     ],
 )
 def test_where_a_beginning_is_no_use(endpoint: str, body: object):
-    """A form is asked for, or thoughts, or the answer has no place at the question's end."""
+    """A form is asked for, or thoughts, or the answer has no place at its end, or it is odd."""
     assert prefilled(request_of(endpoint, **body), "one ") is None
 
 

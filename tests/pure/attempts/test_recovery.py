@@ -3,13 +3,16 @@
 import json
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.attempts.prefill import prefilled
 from shared.attempts.recovery import Differs, Splice, Telling, Told
+from shared.gateway.recovery import completes, may_recover
 from shared.providers.request import InferenceRequest, RequestHead
+from shared.providers.target import Target
 from tests.fakes.scripted import tool_call_pieces
 from tests.fakes.upstream import DONE, chunk, events
 
@@ -144,3 +147,53 @@ def test_no_white_space_at_the_end_where_it_is_refused():
 
     assert "one" == given_text
     assert "two" == rest_of(telling, events([" two"]), given_text)
+
+
+TWO_ANSWERS = [
+    {"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"},
+    {"index": 1, "delta": {"content": "b"}},
+]
+
+
+def test_one_answer_of_two_that_has_ended_is_not_the_end():
+    telling = told_of(chunk(choices=TWO_ANSWERS))
+
+    assert (False, False) == (telling.finished, telling.in_text)
+
+
+@pytest.mark.parametrize(
+    ("body", "may"),
+    [
+        ({"prompt": "a"}, True),
+        ({"prompt": ["a"]}, True),
+        ({"prompt": [1, 2]}, True),
+        ({"prompt": [[1, 2]]}, True),
+        ({"prompt": ["a", "b"]}, False),
+        ({"prompt": [[1], [2]]}, False),
+        ({"prompt": "a", "n": 2}, False),
+    ],
+)
+def test_only_one_answer_is_gone_on_with(body: dict[str, object], *, may: bool):
+    head = msgspec.json.decode(json.dumps({"model": "m", **body}), type=RequestHead)
+    request = InferenceRequest(endpoint="/v1/completions", dialect="", raw=b"", head=head)
+
+    assert may == may_recover(request)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "does"),
+    [
+        ("openai", None, True),
+        ("vllm", None, True),
+        ("vllm", False, False),
+        ("openai_compatible", None, False),
+        ("openai_compatible", True, True),
+        ("anthropic", None, False),
+        ("groq", True, False),
+    ],
+)
+def test_who_goes_on_from_a_prompt(kind: str, *, told: bool | None, does: bool):
+    """The config goes first, but nobody asks a model that chats to complete."""
+    able = {} if told is None else {"prefill": told}
+
+    assert does == completes(kind, Target(provider="p", model="m", capabilities=able))

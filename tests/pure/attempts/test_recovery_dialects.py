@@ -198,3 +198,87 @@ def test_a_tool_call_after_what_was_told_goes_out(endpoint: str):
     tools = [delta.tool for delta in deltas_in(endpoint, b"".join(before) + out) if delta.tool]
     assert ("call_1", "look") == (tools[0].id, tools[0].name)
     assert '{"at":1}' == "".join(tool.arguments for tool in tools)
+
+
+def message_events(*blocks: dict[str, object]) -> bytes:
+    """The beginning of a message whose blocks have ended, all but the last one."""
+    message = {"id": "msg_1", "model": "m", "usage": {"input_tokens": 1}}
+    events: list[tuple[str, dict[str, object]]] = [("message_start", {"message": message})]
+    for index, block in enumerate(blocks):
+        events += [("content_block_stop", {"index": index - 1})] if index else []
+        events.append(("content_block_start", {"index": index, "content_block": block}))
+        if block["type"] == "text":
+            delta = {"type": "text_delta", "text": f"text {index} "}
+            events.append(("content_block_delta", {"index": index, "delta": delta}))
+    return b"".join(
+        b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode({"type": name, **more}))
+        for name, more in events
+    )
+
+
+WORDS = {"type": "text", "text": ""}
+THOUGHT = {"type": "redacted_thinking", "data": "x"}
+NO_PROOF = {"type": "thinking", "thinking": "", "signature": ""}
+SEARCH = {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "is_open"),
+    [
+        ((WORDS,), True),
+        ((THOUGHT, WORDS), True),
+        ((WORDS, WORDS), False),
+        ((SEARCH, WORDS), False),
+        ((NO_PROOF, WORDS), False),
+        ((WORDS, THOUGHT), False),
+    ],
+)
+def test_a_message_goes_on_in_its_block(blocks: tuple[dict[str, object], ...], *, is_open: bool):
+    """Or not at all, where the blocks before it have no words of their own here."""
+    telling = told_of("/v1/messages", [message_events(*blocks)])
+
+    assert is_open == telling.in_text
+    if is_open:
+        more = stream_of("/v1/messages", 2, [*words(telling.text, "more"), STOP])
+        out = rest_of("/v1/messages", telling, more)
+        assert {len(blocks) - 1} == {event["index"] for event in parsed(out) if "index" in event}
+        assert b"content_block_start" not in out
+
+
+@pytest.mark.parametrize("pieces", [[], [""]], ids=["no word", "an empty one"])
+def test_a_block_without_a_word_is_not_begun_twice(pieces: list[str]):
+    told = message_events(WORDS).partition(b"event: content_block_delta")[0]
+    for piece in pieces:
+        delta = {"type": "text_delta", "text": piece}
+        body = {"type": "content_block_delta", "index": 0, "delta": delta}
+        told += b"event: content_block_delta\ndata: %b\n\n" % msgspec.json.encode(body)
+    telling = told_of("/v1/messages", [told])
+
+    out = rest_of("/v1/messages", telling, stream_of("/v1/messages", 2, [*words("one"), STOP]))
+
+    assert b"content_block_start" not in out
+    assert "one" == "".join(delta.text or "" for delta in deltas_in("/v1/messages", told + out))
+
+
+def test_a_chats_words_are_no_completion():
+    """Its scanner counts them; what goes on must not tell them again."""
+    told = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"one"}}]}\n\n'
+
+    assert not told_of("/v1/completions", [told]).in_text
+
+
+def test_a_message_of_a_response_keeps_what_it_began_with():
+    phase = b'"content":[],"phase":"final_answer"'
+    before = [
+        event.replace(b'"content":[]', phase)
+        for event in stream_of("/v1/responses", 1, words("one "), ended=False)
+    ]
+
+    out = rest_of(
+        "/v1/responses",
+        told_of("/v1/responses", before),
+        stream_of("/v1/responses", 2, [*words("one ", "two"), STOP]),
+    )
+
+    (message,) = parsed(out)[-1]["response"]["output"]
+    assert ("final_answer", "one two") == (message["phase"], message["content"][0]["text"])

@@ -45,7 +45,11 @@ SEARCH = {"type": "web_search_call", "id": "ws_1", "status": "in_progress"}
         (CREATED + begun(MESSAGE), True),
         (HELLO, True),
         (HELLO + event("content_part.done", part={"type": "output_text", "text": "hi"}), False),
+        (HELLO + event("output_text.done", text="hi"), False),
+        (HELLO + event("refusal.done", refusal="no"), False),
         (HELLO + ended(MESSAGE), False),
+        (CREATED + begun({**MESSAGE, "phase": "final_answer"}), True),
+        (CREATED + begun({**MESSAGE, "phase": "commentary"}), False),
         (HELLO + begun(THOUGHT, 1), False),
         (CREATED + begun(MESSAGE, 1), False),
     ],
@@ -58,23 +62,43 @@ def test_where_text_can_follow(told: bytes, is_open: bool):  # noqa: FBT001
     assert is_open == decoder.open
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        begun(SEARCH),
-        begun(MESSAGE, 1),
-        event("content_part.added", content_index=1, part={"type": "output_text"}),
-    ],
-    ids=["a search", "a second message", "a second part"],
-)
-def test_what_has_no_words_here(more: bytes):
+OTHER_PLACE = {"delta": "x", "output_index": 0, "content_index": 1}
+BEGUN_PART = {"type": "output_text", "text": "a"}
+NO_WORDS = {
+    "a search": HELLO + begun(SEARCH),
+    "a second message": HELLO + begun(MESSAGE, 1),
+    "a second part": HELLO + event("content_part.added", content_index=1, part=BEGUN_PART),
+    "a part that has words already": (
+        CREATED + begun(MESSAGE) + event("content_part.added", part=BEGUN_PART)
+    ),
+    "an item that has words already": CREATED + begun({**MESSAGE, "content": [BEGUN_PART]}),
+    "words without a part": CREATED + begun(MESSAGE) + TEXT,
+    "words without an item": CREATED + TEXT,
+    "words in another part": HELLO + event("output_text.delta", **OTHER_PLACE),
+    "words in another item": HELLO + event("output_text.delta", delta="x", output_index=1),
+    "more words at the end": HELLO + event("output_text.done", text="hi there"),
+    "a note in an odd form": HELLO + event("output_text.annotation.added", annotation="?"),
+}
+
+
+@pytest.mark.parametrize("name", NO_WORDS)
+def test_what_has_no_words_here(name: str):
     """It is another choice's, and so never gone on with."""
-    found = ResponsesDecoder().feed(HELLO + more).deltas
+    found = ResponsesDecoder().feed(NO_WORDS[name])
 
-    assert {0, 1} == {delta.choice for delta in found}
+    assert found.error is None
+    assert 1 in {delta.choice for delta in found.deltas}
 
 
-@pytest.mark.parametrize("how", ["in pieces", "at the end"])
+def test_nulls_are_nothing():
+    nothing = {"item": None, "part": None, "response": None, "sequence_number": None}
+
+    found = ResponsesDecoder().feed(event("some.day", **nothing))
+
+    assert ((), None) == (found.deltas, found.error)
+
+
+@pytest.mark.parametrize("how", ["in pieces", "at the end", "without a beginning"])
 def test_a_call_is_whole(how: str):
     """Some tell the arguments only where it ends."""
     pieces = [
@@ -82,7 +106,8 @@ def test_a_call_is_whole(how: str):
         for piece in ('{"a":', "1}")
     ]
     last = ended({**CALL, "arguments": '{"a":1}'}, 1)
-    told = [HELLO, begun(CALL, 1), *(pieces if how == "in pieces" else ()), last]
+    first = [] if how == "without a beginning" else [begun(CALL, 1)]
+    told = [HELLO, *first, *(pieces if how == "in pieces" else ()), last]
 
     answer = fold(ResponsesDecoder().feed(b"".join(told)).deltas)
 
@@ -93,6 +118,7 @@ def test_a_call_is_whole(how: str):
     ("last", "finish"),
     [
         (event("completed", response={**BODY, "status": "completed"}), FinishReason.STOP),
+        (event("incomplete", response=BODY), FinishReason.LENGTH),
         (
             event(
                 "incomplete",
@@ -123,8 +149,10 @@ def test_the_point_that_was_reached():
     standing = decoder.standing
     assert (10, BODY, (THOUGHT,)) == (standing.number, standing.body, standing.items)
     assert standing.text is not None
-    assert ("msg_1", 1, False) == (
-        standing.text.item_id,
-        standing.text.index,
-        standing.text.begun,
-    )
+    assert (MESSAGE, 1, False) == (standing.text.item, standing.text.index, standing.text.begun)
+
+
+def test_a_kind_that_stands_only_beside_the_data():
+    nameless = HELLO.replace(b'"type": "response.', b'"kind": "response.')
+
+    assert "hi" == fold(ResponsesDecoder().feed(nameless).deltas).choices[0].text
