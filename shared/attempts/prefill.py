@@ -53,7 +53,7 @@ def prefilled(
     try:
         fields = _decode(request.raw)
         asked = _asked(request.endpoint, fields, said)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     return None if asked is None else (said, msgspec.json.encode({**fields, **asked}))
 

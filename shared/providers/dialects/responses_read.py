@@ -25,6 +25,9 @@ _OTHER = ChatDelta(choice=1)
 _ARGUMENTS = frozenset({
     "response.function_call_arguments.delta", "response.custom_tool_call_input.delta",
 })  # fmt: skip
+_ARGUMENTS_DONE = frozenset({
+    "response.function_call_arguments.done", "response.custom_tool_call_input.done",
+})  # fmt: skip
 _THOUGHTS = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
 _SAID = frozenset({"output_text", "refusal"})
 
@@ -42,6 +45,8 @@ class Event(msgspec.Struct, kw_only=True):
     content_index: int | None = None
     delta: object = None
     text: object = None
+    arguments: object = None
+    input: object = None
     logprobs: list[Item] | None = None
 
     @property
@@ -56,13 +61,13 @@ _decode = msgspec.json.Decoder(Event).decode
 class OpenText(msgspec.Struct, kw_only=True):
     """The message that is being said: as it began, its place, and whether its one part has begun.
 
-    `pieces` are its words.
+    `pieces` are its words so far.
     """
 
     item: Item
     index: int
+    pieces: list[str]
     begun: bool = False
-    pieces: list[str] = []
 
 
 class Standing(msgspec.Struct, kw_only=True):
@@ -87,7 +92,12 @@ class ResponsesDecoder(PartDecoder[SseEvent]):
         self.standing = Standing()
         self._begun: set[int] = set()
         """The items that have begun and not ended, by place."""
+        self._thoughts: set[int] = set()
+        """The items that are thoughts, by place."""
+        self._pieces: list[str] = []
+        """The words of the message."""
         self._messages = 0
+        self._refused = False
         self._calls: dict[int, bool] = {}
         """The calls by place, and whether their arguments have been told."""
 
@@ -115,11 +125,10 @@ class ResponsesDecoder(PartDecoder[SseEvent]):
             case "response.content_part.added":
                 return self._part_begun(event.part or {}, event)
             case "response.content_part.done":
-                if _word(event.part or {}, "type") in _SAID:
-                    self._no_more_text()
-                return []
+                return self._part_ended(event.part or {})
             case "response.completed" | "response.incomplete":
-                return [ChatDelta(finish=_finish(kind, event.response or {}))]
+                response = event.response or {}
+                return [*self._untold(response), ChatDelta(finish=_finish(kind, response))]
             case _:
                 return self._said(kind, event)
 
@@ -129,12 +138,12 @@ class ResponsesDecoder(PartDecoder[SseEvent]):
             case "response.output_text.delta":
                 return self._text(words, event)
             case "response.output_text.done":
-                return self._text_ended(event)
+                return self._part_ended({"type": "output_text", "text": event.text})
             case "response.refusal.delta":
+                self._refused = True
                 return [ChatDelta(refusal=words)]
             case "response.refusal.done":
-                self._no_more_text()
-                return []
+                return self._part_ended({"type": "refusal"})
             case "response.output_text.annotation.added":
                 note = event.annotation
                 return [ChatDelta(annotations=(note,)) if isinstance(note, dict) else _OTHER]
@@ -142,6 +151,11 @@ class ResponsesDecoder(PartDecoder[SseEvent]):
                 return [ChatDelta(reasoning=ReasoningDelta(index=event.place, text=words))]
             case _ if kind in _ARGUMENTS:
                 self._calls[event.place] = True
+                return [ChatDelta(tool=ToolDelta(index=event.place, arguments=words))]
+            case _ if kind in _ARGUMENTS_DONE and self._calls.get(event.place) is False:
+                whole = event.arguments or event.input
+                self._calls[event.place] = True
+                words = whole if isinstance(whole, str) else ""
                 return [ChatDelta(tool=ToolDelta(index=event.place, arguments=words))]
             case _:
                 return []
@@ -164,11 +178,13 @@ class ResponsesDecoder(PartDecoder[SseEvent]):
         kind = _word(item, "type")
         if kind == "message" and not item.get("content"):
             self._messages += 1
-            if self._messages > 1:  # a second one's words are no more of the first one's
+            # A second one's words are no more of the first one's, nor are thoughts aloud.
+            if self._messages > 1 or item.get("phase") == "commentary":
                 return [_OTHER]
-            self.standing.text = OpenText(item=item, index=place)
+            self.standing.text = OpenText(item=item, index=place, pieces=self._pieces)
             return []
         if kind == "reasoning":
+            self._thoughts.add(place)
             return [ChatDelta(reasoning=ReasoningDelta(index=place))]
         if kind in _CALLS:
             return self._call_begun(item, place, _CALLS[kind])
@@ -182,7 +198,7 @@ class ResponsesDecoder(PartDecoder[SseEvent]):
     def _part_begun(self, part: Item, event: Event) -> list[ChatDelta]:
         text = self.standing.text
         match _word(part, "type"):
-            case "reasoning_text":
+            case _ if event.place in self._thoughts:
                 return []
             case "output_text" if (
                 text is not None
@@ -204,12 +220,27 @@ class ResponsesDecoder(PartDecoder[SseEvent]):
         text.pieces.append(words)
         return [ChatDelta(text=words, logprobs=tuple(event.logprobs or ()))]
 
-    def _text_ended(self, event: Event) -> list[ChatDelta]:
-        """End the text; one that is more than its pieces has not been told."""
-        text = self.standing.text
-        told = "" if text is None else "".join(text.pieces)
+    def _part_ended(self, part: Item) -> list[ChatDelta]:
+        if _word(part, "type") not in _SAID:
+            return []
         self._no_more_text()
-        return [_OTHER] if isinstance(event.text, str) and event.text != told else []
+        return self._untold({"content": [part]})
+
+    def _untold(self, held: Item) -> list[ChatDelta]:
+        """Return what is no piece of text: whatever a message, or all of them, say beyond those.
+
+        White space at the end counts for nothing, for some leave it out here.
+        """
+        parts: list[Item] = []
+        output = held.get("output")
+        for item in output if isinstance(output, list) else [held]:
+            content = item.get("content") if isinstance(item, dict) else None
+            if isinstance(content, list):
+                parts += [part for part in content if isinstance(part, dict)]
+        said = "".join([_word(part, "text") for part in parts if part.get("type") == "output_text"])
+        refused = any(part.get("type") == "refusal" for part in parts)
+        more = not "".join(self._pieces).startswith(said.rstrip())
+        return [_OTHER] if more or (refused and not self._refused) else []
 
     def _item_ended(self, item: Item, place: int) -> list[ChatDelta]:
         standing, kind = self.standing, _CALLS.get(_word(item, "type"))
@@ -218,7 +249,7 @@ class ResponsesDecoder(PartDecoder[SseEvent]):
         if standing.text is not None and standing.text.index == place:
             self._no_more_text()
         if kind is None:
-            return []
+            return self._untold(item) if item.get("type") == "message" else []
         deltas = [] if place in self._calls else self._call_begun(item, place, kind)
         # Some tell a call's arguments only here, and ours a thought's proof.
         arguments = _word(item, "input" if kind == "custom" else "arguments")
@@ -242,9 +273,7 @@ class ResponsesDecoder(PartDecoder[SseEvent]):
             return False
         if text is None:
             return not self._begun
-        # What is only thought aloud is no part of the answer.
-        aloud = text.item.get("phase") == "commentary"
-        return not aloud and self._begun == {text.index} and text.index == len(standing.items)
+        return self._begun == {text.index} and text.index == len(standing.items)
 
 
 def _finish(kind: str, response: Item) -> FinishReason:

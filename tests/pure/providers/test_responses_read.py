@@ -49,7 +49,6 @@ SEARCH = {"type": "web_search_call", "id": "ws_1", "status": "in_progress"}
         (HELLO + event("refusal.done", refusal="no"), False),
         (HELLO + ended(MESSAGE), False),
         (CREATED + begun({**MESSAGE, "phase": "final_answer"}), True),
-        (CREATED + begun({**MESSAGE, "phase": "commentary"}), False),
         (HELLO + begun(THOUGHT, 1), False),
         (CREATED + begun(MESSAGE, 1), False),
     ],
@@ -63,6 +62,7 @@ def test_where_text_can_follow(told: bytes, is_open: bool):  # noqa: FBT001
 
 
 OTHER_PLACE = {"delta": "x", "output_index": 0, "content_index": 1}
+SAID = {"type": "output_text", "text": "hi"}
 BEGUN_PART = {"type": "output_text", "text": "a"}
 NO_WORDS = {
     "a search": HELLO + begun(SEARCH),
@@ -77,6 +77,14 @@ NO_WORDS = {
     "words in another part": HELLO + event("output_text.delta", **OTHER_PLACE),
     "words in another item": HELLO + event("output_text.delta", delta="x", output_index=1),
     "more words at the end": HELLO + event("output_text.done", text="hi there"),
+    "a thought aloud": CREATED + begun({**MESSAGE, "phase": "commentary"}),
+    "words only at a part's end": CREATED + begun(MESSAGE) + event("content_part.done", part=SAID),
+    "words only at an item's end": CREATED + ended({**MESSAGE, "content": [SAID]}),
+    "more words at an item's end": HELLO + ended({**MESSAGE, "content": [SAID, SAID]}),
+    "words only in the last event": (
+        CREATED + event("completed", response={**BODY, "output": [{**MESSAGE, "content": [SAID]}]})
+    ),
+    "a refusal only at its end": HELLO + event("refusal.done", refusal="no"),
     "a note in an odd form": HELLO + event("output_text.annotation.added", annotation="?"),
 }
 
@@ -90,24 +98,49 @@ def test_what_has_no_words_here(name: str):
     assert 1 in {delta.choice for delta in found.deltas}
 
 
+@pytest.mark.parametrize("text", ["hi", "hi \n", "", None])
+def test_what_an_end_repeats_is_nothing_new(text: str | None):
+    """Some leave white space out there, or all of it."""
+    part = {"type": "output_text", "text": text}
+    whole = {**MESSAGE, "content": [part]}
+    last = event("completed", response={**BODY, "output": [THOUGHT, whole]})
+    done = event("output_text.done", text=text) + event("content_part.done", part=part)
+
+    found = ResponsesDecoder().feed(HELLO + done + ended(whole) + last).deltas
+
+    assert {0} == {delta.choice for delta in found}
+
+
+def test_a_part_of_a_thought_is_no_words():
+    part = event("content_part.added", output_index=0, part={"type": "output_text", "text": ""})
+
+    found = ResponsesDecoder().feed(CREATED + begun(THOUGHT) + part).deltas
+
+    assert {0} == {delta.choice for delta in found}
+
+
 def test_nulls_are_nothing():
     nothing = {"item": None, "part": None, "response": None, "sequence_number": None}
 
     found = ResponsesDecoder().feed(event("some.day", **nothing))
+    last = ResponsesDecoder().feed(HELLO + event("completed", response={**BODY, "output": 5}))
 
     assert ((), None) == (found.deltas, found.error)
+    assert FinishReason.STOP == last.deltas[-1].finish
 
 
-@pytest.mark.parametrize("how", ["in pieces", "at the end", "without a beginning"])
+@pytest.mark.parametrize("how", ["in pieces", "in one", "at the end", "without a beginning"])
 def test_a_call_is_whole(how: str):
     """Some tell the arguments only where it ends."""
     pieces = [
         event("function_call_arguments.delta", output_index=1, delta=piece)
         for piece in ('{"a":', "1}")
     ]
+    if how == "in one":
+        pieces = [event("function_call_arguments.done", output_index=1, arguments='{"a":1}')]
     last = ended({**CALL, "arguments": '{"a":1}'}, 1)
     first = [] if how == "without a beginning" else [begun(CALL, 1)]
-    told = [HELLO, *first, *(pieces if how == "in pieces" else ()), last]
+    told = [HELLO, *first, *(pieces if how.startswith("in") else ()), last]
 
     answer = fold(ResponsesDecoder().feed(b"".join(told)).deltas)
 
