@@ -17,9 +17,10 @@ from api.feed import EventStream
 from api.idempotency import HEADER as IDEMPOTENCY_KEY
 from api.idempotency import REPLAYED, headers_again
 from api.inference_call import CALLS, Call, FormCall, Headers, ResponsesCall
-from shared.errors import ChainFailed, GatewayError, OwnFault
+from shared.errors import ChainFailed, GatewayError, InvalidRequest, OwnFault
 from shared.gateway.answer import ServedStream, noting
 from shared.gateway.failure import kept
+from shared.gateway.nesting import is_too_deep
 from shared.gateway.parse import ENDPOINTS
 from shared.identity import Principal
 from shared.jobs.background import Basis
@@ -44,10 +45,12 @@ def inference_app(endpoint: str, edge: Edge) -> Callable[[Scope, Receive, Send],
         call = new_call(edge, endpoint, cast("HTTPScope", scope), receive)
         edge.running += 1
         name = REQUEST_ID.set(call.request_id)
+        asked = b""
         try:
             later = call.preference.respond_async
             edge.door.check(edge.running, call.headers, call.request_id, later=later)
             principal, request = await call.read()
+            asked = request.raw
             if call.fingerprint is None:
                 await _serve(call, send, principal, request)
             else:
@@ -60,9 +63,13 @@ def inference_app(endpoint: str, edge: Edge) -> Callable[[Scope, Receive, Send],
             if not edge.closing.over:
                 raise
             await _cut(call, send)
-        except Exception:
-            log.exception("request.failed", endpoint=endpoint)
-            await _refuse(call, send, OwnFault("Something broke in the gateway; it is logged."))
+        except Exception as error:
+            broken: GatewayError = OwnFault("Something broke in the gateway; it is logged.")
+            if isinstance(error, RecursionError) and is_too_deep(asked):
+                broken = InvalidRequest("The body is nested too deeply.")
+            else:
+                log.exception("request.failed", endpoint=endpoint)
+            await _refuse(call, send, broken)
         finally:
             edge.running -= 1
             REQUEST_ID.reset(name)

@@ -9,5 +9,7 @@ _PLACE = re.compile(r"at `\$\.([^`]+)`")
 
 def wrong_form(error: Exception, what: str) -> InvalidRequest:
     """Return the refusal of a body that should be `what`; `param` is the field, if one is named."""
+    if isinstance(error, RecursionError):
+        return InvalidRequest("The body is nested too deeply.")
     place = _PLACE.search(str(error))
     return InvalidRequest(f"The body is not {what}: {error}", param=place[1] if place else None)
