@@ -17,7 +17,7 @@ from api.feed import EventStream
 from api.idempotency import HEADER as IDEMPOTENCY_KEY
 from api.idempotency import REPLAYED, headers_again
 from api.inference_call import CALLS, Call, FormCall, Headers, ResponsesCall
-from shared.errors import ChainFailed, GatewayError, InvalidRequest, OwnFault
+from shared.errors import ChainFailed, GatewayError, OwnFault, too_deep
 from shared.gateway.answer import ServedStream, noting
 from shared.gateway.failure import kept
 from shared.gateway.nesting import is_too_deep
@@ -66,7 +66,7 @@ def inference_app(endpoint: str, edge: Edge) -> Callable[[Scope, Receive, Send],
         except Exception as error:
             broken: GatewayError = OwnFault("Something broke in the gateway; it is logged.")
             if isinstance(error, RecursionError) and is_too_deep(asked):
-                broken = InvalidRequest("The body is nested too deeply.")
+                broken = too_deep()
             else:
                 log.exception("request.failed", endpoint=endpoint)
             await _refuse(call, send, broken)

@@ -43,6 +43,11 @@ class InvalidRequest(CallerError):
     code = "invalid_request"
 
 
+def too_deep() -> InvalidRequest:
+    """Return the refusal of a body that is nested deeper than what reads it can go."""
+    return InvalidRequest("The body is nested too deeply.")
+
+
 class UnsupportedParameter(CallerError):
     """The parameter is known but the target cannot do it."""
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from shared.attempts.spoken import COMPLETIONS, RESPONSES
+from shared.providers.dialects.openai_stream import UNREADABLE
 from shared.providers.request import InferenceRequest
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -53,7 +54,7 @@ def prefilled(
     try:
         fields = _decode(request.raw)
         asked = _asked(request.endpoint, fields, said)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return None
     return None if asked is None else (said, msgspec.json.encode({**fields, **asked}))
 

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, too_deep
 from shared.providers.history import Turn, history_in
 from shared.providers.request import InferenceRequest, RequestHead
 
@@ -142,7 +142,7 @@ def _decoded(raw: bytes, *, chats: bool) -> tuple[RequestHead, list[_Turn] | msg
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"The body is not JSON: {error}") from error
     except RecursionError as error:
-        raise InvalidRequest("The body is nested too deeply.") from error
+        raise too_deep() from error
 
 
 def _read(raw: bytes) -> tuple[RequestHead, list[_Turn] | msgspec.Raw]:

@@ -124,7 +124,7 @@ class ResponsesDecoder(PartDecoder[SseEvent]):
                 return self._item_ended(event.item or {}, event.place)
             case "response.content_part.added":
                 return self._part_begun(event.part or {}, event)
-            case "response.content_part.done":
+            case "response.content_part.done" if event.place not in self._thoughts:
                 return self._part_ended(event.part or {})
             case "response.completed" | "response.incomplete":
                 response = event.response or {}

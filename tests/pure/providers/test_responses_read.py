@@ -113,8 +113,9 @@ def test_what_an_end_repeats_is_nothing_new(text: str | None):
 
 def test_a_part_of_a_thought_is_no_words():
     part = event("content_part.added", output_index=0, part={"type": "output_text", "text": ""})
+    whole = event("content_part.done", output_index=0, part={"type": "output_text", "text": "hm"})
 
-    found = ResponsesDecoder().feed(CREATED + begun(THOUGHT) + part).deltas
+    found = ResponsesDecoder().feed(CREATED + begun(THOUGHT) + part + whole).deltas
 
     assert {0} == {delta.choice for delta in found}
 
