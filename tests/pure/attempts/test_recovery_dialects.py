@@ -88,6 +88,7 @@ def shape(events: Sequence[dict[str, object]]) -> list[dict[str, object]]:
         says = bare.get("delta") not in (None, {}) and bare["type"] != "message_delta"
         for choice in bare.get("choices", ()):
             says = says or not choice["finish_reason"]
+            choice.pop("text", None)  # a completion's last words may come with its end
         if not says:
             kept.append(bare)
     return kept
