@@ -23,7 +23,9 @@ from typing import Any
 
 import msgspec
 
+from shared.providers.dialects.openai_mend_choice import ChoiceState
 from shared.providers.dialects.openai_mend_usage import mended_usage
+from shared.providers.dialects.openai_sound import SoundChunk
 
 Json = dict[str, Any]
 
@@ -59,14 +61,15 @@ class Mender:
         self._model = model
         self._created_s = created_s
         self._head: Json = {}
-        self._choices: dict[int, _Choice] = {}
+        self._choices: dict[int, ChoiceState] = {}
 
     def chunk(self, chunk: Json) -> Json | None:
         """Return a chunk as the SDKs' stream helpers want it; None when nothing of it is left."""
         self.changed = False
         if self._has_error(chunk):
             return chunk
-        self._mend_usage(chunk)
+        if chunk.get("usage") is not None or "x_groq" in chunk:
+            self._mend_usage(chunk)
         has_usage = isinstance(chunk.get("usage"), dict)
         came = chunk.get("choices")
         choices = self._mend_choices(came if isinstance(came, list) else [])
@@ -76,6 +79,23 @@ class Mender:
             self._set(chunk, "choices", choices)
         self._mend_head(chunk)
         return chunk
+
+    def takes(self, chunk: SoundChunk) -> bool:
+        """Return whether a sound chunk needs nothing after those before; else it is not taken."""
+        told = {"id": chunk.id, "created": chunk.created, "model": chunk.model}
+        if self._head and self._head != told:
+            return False
+        if chunk.choices:
+            choice = chunk.choices[0]
+            state = self._choices.get(0)
+            opened = state is not None and state.opened
+            if opened is chunk.opens() or (state is not None and state.finished):
+                return False
+            state = self._choices[0] = state or ChoiceState()
+            state.opened = True
+            state.finished = choice.finish_reason is not None
+        self._head = told
+        return True
 
     def ending(self) -> list[Json]:
         """Return the chunks that finish choices whose provider said so with an empty word."""
@@ -139,18 +159,20 @@ class Mender:
             self._mend_created(chunk)
             if not chunk.get("model") and self._model:
                 self._set(chunk, "model", self._model)
-            self._head = {name: chunk.get(name) for name in ("id", "created", "model")}
-        for name, value in self._head.items():
-            if value in (None, ""):
-                self._head[name] = chunk.get(name)
-            elif chunk.get(name) != value:
-                self._set(chunk, name, value)
+            self._head = _head_of(chunk)
+        elif self._head != (told := _head_of(chunk)):
+            for name, value in self._head.items():
+                if value in (None, ""):
+                    self._head[name] = told[name]
+                elif told[name] != value:
+                    self._set(chunk, name, value)
 
     def _mend_choices(self, came: Iterable[Any]) -> list[Json]:
         choices: list[Json] = []
         for choice in came:
             if isinstance(choice, dict) and self._mend_choice(choice):
-                choices += self._lower(choice.get("index"))
+                if index := choice.get("index"):
+                    choices += self._lower(index)
                 choices.append(choice)
         return choices
 
@@ -158,7 +180,7 @@ class Mender:
         """Return what opens the choices before this one, where they have not come yet."""
         due = [one for one in range(index if type(index) is int else 0) if one not in self._choices]
         for one in due:
-            self._choices[one] = _Choice()
+            self._choices[one] = ChoiceState()
             self._choices[one].opened = True
         opening = {"role": "assistant", "content": ""}
         return [{"index": one, "delta": {**opening}, "finish_reason": None} for one in due]
@@ -173,7 +195,7 @@ class Mender:
             self._set(choice, "index", index)
         state = self._choices.get(index)
         if state is None:
-            state = self._choices[index] = _Choice()
+            state = self._choices[index] = ChoiceState()
         if not self._mend_finish(choice, state):
             return False
         delta = choice.get("delta")
@@ -187,7 +209,7 @@ class Mender:
         self._mend_entries(delta, state)
         return True
 
-    def _mend_finish(self, choice: Json, state: "_Choice") -> bool:
+    def _mend_finish(self, choice: Json, state: "ChoiceState") -> bool:
         """Return whether the choice may still say something."""
         reason = choice.get("finish_reason")
         if reason is None:
@@ -202,7 +224,7 @@ class Mender:
         state.finished = True
         return True
 
-    def _mend_role(self, delta: Json, state: "_Choice") -> None:
+    def _mend_role(self, delta: Json, state: "ChoiceState") -> None:
         if state.opened:
             if "role" in delta:
                 del delta["role"]
@@ -227,7 +249,7 @@ class Mender:
             del message["tool_calls"]
             self.changed = True
 
-    def _mend_entries(self, delta: Json, state: "_Choice") -> None:
+    def _mend_entries(self, delta: Json, state: "ChoiceState") -> None:
         calls = delta.get("tool_calls")
         if not isinstance(calls, list):
             return
@@ -296,42 +318,8 @@ class Mender:
         self.changed = True
 
 
-class _Choice:
-    """What has been seen of one choice of a stream."""
-
-    def __init__(self) -> None:
-        self.opened = False
-        self.finished = False
-        self.empty_finish = False
-        self._places: dict[object, int] = {}
-        self._ids: dict[int, object] = {}
-
-    @property
-    def owes_finish(self) -> bool:
-        return self.empty_finish and not self.finished
-
-    @property
-    def likely_finish(self) -> str:
-        return "tool_calls" if self._ids else "stop"
-
-    def place(self, call: Json) -> tuple[int, bool]:
-        """Return the index of an entry's call, counted from 0, and whether the entry opens it."""
-        own, identity = call.get("index"), call.get("id") or None
-        own = own if isinstance(own, int) else None
-        known = self._places.get(own)
-        opens = known is None
-        if known is not None and identity is not None and self._ids[known] != identity:
-            # Two calls with one index (or none), told apart by their ids only.
-            opens = identity not in self._ids.values()
-            known = None if opens else _key_of(self._ids, identity)
-        if own is None and identity is None and self._ids:
-            known, opens = max(self._ids), False
-        if not opens and known is not None:
-            return known, False
-        index = len(self._ids)
-        self._places[own] = index
-        self._ids[index] = identity
-        return index, True
+def _head_of(chunk: Json) -> Json:
+    return {"id": chunk.get("id"), "created": chunk.get("created"), "model": chunk.get("model")}
 
 
 def is_bare_error(answer: Json) -> bool:
@@ -344,10 +332,6 @@ def is_bare_error(answer: Json) -> bool:
 def says(delta: object) -> bool:
     """Return whether a delta holds more than a role and empty values."""
     return isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role")
-
-
-def _key_of(ids: Mapping[int, object], identity: object) -> int:
-    return next(index for index, known in ids.items() if known == identity)
 
 
 def read_parts(content: list[Any]) -> tuple[str, str]:

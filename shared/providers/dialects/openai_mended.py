@@ -6,8 +6,18 @@ import msgspec
 from typing_extensions import override
 
 from shared.providers.dialects.openai_mend import Json, Mender
-from shared.providers.dialects.openai_stream import UNREADABLE, OpenAIScanner, without_null_usage
+from shared.providers.dialects.openai_sound import SoundChunk, sound_chunk
+from shared.providers.dialects.openai_stream import (
+    UNREADABLE,
+    OpenAIScanner,
+    length_bytes,
+    without_null_usage,
+)
+from shared.providers.dialects.openai_usage import usage_of_wire
 from shared.providers.exchange import PlainScanner, Scan
+
+MOST_ODD = 4
+"""Chunks that were not sound; after so many nobody tries to prove it of this stream's others."""
 
 _decode = msgspec.json.Decoder(dict[str, object]).decode
 
@@ -34,6 +44,7 @@ class MendingScanner(OpenAIScanner, PlainScanner):
     ) -> None:
         super().__init__(include_usage=include_usage, usage_forced=usage_forced, secret=secret)
         self._mender = mender
+        self._odd_chunks = 0
         # The head of a plain event that needed nothing: the next with the same head needs nothing
         # either, and to read it whole would cost more than to relay it.
         self._sound_head = b""
@@ -80,15 +91,51 @@ class MendingScanner(OpenAIScanner, PlainScanner):
         if payload.startswith(b"[DONE]"):
             late = b"".join([self._written(chunk) for chunk in self._mender.ending()])
             return late + super()._take(payload, event)
+        if self._odd_chunks < MOST_ODD:
+            chunk = sound_chunk(payload)
+            if chunk is not None and self._mender.takes(chunk):
+                if chunk.opens() and self._done:  # by what the mender could not read
+                    return super()._take(payload, event)
+                return self._taken(chunk, payload, event)
+            self._odd_chunks += 1
         try:
-            chunk = _decode(payload)
+            fields = _decode(payload)
         except UNREADABLE:
             return super()._take(payload, event)
-        mended = self._mender.chunk(chunk)
+        mended = self._mender.chunk(fields)
         if mended is None:
             return b""
         if self._mender.changed:
             return self._written(mended)
+        self._look_for_words(event)
+        return super()._take(payload, event)
+
+    def _taken(self, chunk: SoundChunk, payload: bytes, event: bytes) -> bytes:
+        """Learn from a chunk that nothing is to be done with, and return what of it goes on."""
+        if self.model is None:
+            self.model = chunk.model
+        if chunk.choices:
+            choice = chunk.choices[0]
+            delta = choice.delta
+            if choice.finish_reason is not None:
+                self._close_choice(0, choice.finish_reason)
+            elif 0 not in self._done:
+                self._done[0] = self.finished = False
+            said_bytes = 0
+            for text in (delta.content, delta.reasoning_content, delta.refusal):
+                if text:
+                    said_bytes += length_bytes(text)
+            if said_bytes:
+                self._content_events += 1
+                self.content_bytes += said_bytes
+                self._look_for_words(event)
+        if chunk.usage is not None:
+            found = usage_of_wire(chunk.usage, chunk.service_tier)
+            return self._keep_usage(found, payload, alone=not chunk.choices)
+        return without_null_usage(event) if self._usage_forced else event
+
+    def _look_for_words(self, event: bytes) -> None:
+        """Remember what stands around the words of an event, if there is nothing else in it."""
         start = event.find(b'"choices"')
         if start > 0 and (plain := _PLAIN.fullmatch(event, start)):
             self._sound_head = event[:start]
@@ -96,7 +143,6 @@ class MendingScanner(OpenAIScanner, PlainScanner):
             self._only_words = b"usage" not in self._sound_head
             self._before, self._after = event[: plain.start(1)], event[plain.end(1) :]
             self._ending = without_null_usage(self._after) if self._usage_forced else self._after
-        return super()._take(payload, event)
 
     def _passed_on(self, words: bytes, event: bytes) -> bytes:
         """Count the words of a plain chunk, which is all there is to learn from it."""

@@ -1,4 +1,4 @@
-"""Whole answers that are OpenAI's by the letter: one decode proves it, and tells what they say.
+"""Answers and chunks that are OpenAI's by the letter: a decode proves it, and tells what they say.
 
 Nearly all are. The mender would hand them on untouched, after reading every value of theirs and
 asking each for what may be wrong with it. The types here are its questions the other way round;
@@ -51,7 +51,45 @@ class SoundAnswer(msgspec.Struct, gc=False):
     error: None = None
 
 
+class _Delta(msgspec.Struct, gc=False):
+    role: Literal["assistant"] | UnsetType = UNSET
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: None = None
+    refusal: str | None = None
+    tool_calls: UnsetType = UNSET
+    function_call: None = None
+    audio: None = None
+
+
+class _ChunkChoice(msgspec.Struct, gc=False):
+    index: Literal[0]
+    delta: _Delta
+    finish_reason: Literal["stop", "length", "content_filter"] | None = None
+    message: None = None
+    text: None = None
+
+
+class SoundChunk(msgspec.Struct, gc=False):
+    """A chunk of a chat's only choice, without tools, that needs nothing where it fits the rest."""
+
+    id: _Word
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: _Word
+    choices: Annotated[list[_ChunkChoice], msgspec.Meta(max_length=1)]
+    usage: WireUsage | None = None
+    service_tier: Any = None
+    error: None = None
+    x_groq: None = None
+
+    def opens(self) -> bool:
+        """Return whether it tells whose words follow."""
+        return bool(self.choices) and self.choices[0].delta.role is not UNSET
+
+
 _decode = msgspec.json.Decoder(SoundAnswer).decode
+_decode_chunk = msgspec.json.Decoder(SoundChunk).decode
 
 
 def sound(body: bytes) -> SoundAnswer | None:
@@ -66,6 +104,20 @@ def sound(body: bytes) -> SoundAnswer | None:
     except (ValueError, RecursionError):  # UnicodeDecodeError and msgspec's among them
         return None
     return answer if _as_openai_counts(answer.usage) else None
+
+
+def sound_chunk(payload: bytes) -> SoundChunk | None:
+    """Return a chunk in which nothing is to be mended by itself; None where that is not proven.
+
+    Whether it goes with those before it is the mender's to say.
+    """
+    try:
+        if not payload.isascii():
+            payload.decode()
+        chunk = _decode_chunk(payload)
+    except (ValueError, RecursionError):
+        return None
+    return chunk if chunk.usage is None or _as_openai_counts(chunk.usage) else None
 
 
 def _as_openai_counts(usage: WireUsage) -> bool:

@@ -86,7 +86,7 @@ class OpenAIScanner:
         self._usage_forced = usage_forced
         self._secret = secret
         self._parser = SseParser()
-        self._between = False
+        self._between = True
         self._done: dict[int | str | None, bool] = {}
         self._finish_was_empty = False
         self._usage_chunk: bytes | None = None
@@ -103,10 +103,13 @@ class OpenAIScanner:
             chunk.startswith(b"data: ")
             and chunk.endswith(b"\n\n")
             and self._between
-            and chunk.find(b"\n") == len(chunk) - 2
             and b"\r" not in chunk
         ):
-            return self._scan(self._take(chunk[6:-2], chunk))
+            count = chunk.count(b"\n\ndata: ") + 1
+            if chunk.count(b"\n") == 2 * count:
+                if count == 1 and len(chunk) > len(_DATA) + 2:
+                    return self._scan(self._take(chunk[6:-2], chunk))
+                return self._scan(b"".join(map(self._canonical, chunk[6:-2].split(b"\n\ndata: "))))
         try:
             events = self._parser.feed(chunk)
             self._between = self._parser.idle
@@ -155,6 +158,11 @@ class OpenAIScanner:
         self._error = error
         return self._scan(b"")
 
+    def _canonical(self, data: bytes) -> bytes:
+        if not data or self._ended or self._error is not None:
+            return b""
+        return self._take(data, _DATA + data + b"\n\n")
+
     def _event(self, name: bytes, data: bytes) -> bytes:
         if self._ended or self._error is not None:
             return b""
@@ -187,7 +195,8 @@ class OpenAIScanner:
         if usage is None and chunk.x_groq is not None:
             usage = chunk.x_groq.usage
         if usage is not None:
-            return self._keep_usage(chunk, usage, payload)
+            found = usage_from(usage, chunk.service_tier)
+            return self._keep_usage(found, payload, alone=not chunk.choices)
         return without_null_usage(event) if self._usage_forced else event
 
     def _learn(self, chunk: _Chunk) -> None:
@@ -211,7 +220,7 @@ class OpenAIScanner:
                     # OpenAI's SDK helper would make "assistantassistant" of it.
                     self._repeats_role = True
             if choice.text:
-                content_bytes += _length_bytes(choice.text)
+                content_bytes += length_bytes(choice.text)
             if choice.finish_reason is not None:
                 self._close_choice(choice.index, choice.finish_reason)
             elif choice.index not in self._done:
@@ -240,12 +249,12 @@ class OpenAIScanner:
             self._done.setdefault(index, False)
             self._finish_was_empty = True
 
-    def _keep_usage(self, chunk: _Chunk, usage: object, payload: bytes) -> bytes:
-        found = usage_from(usage, chunk.service_tier)
+    def _keep_usage(self, found: Usage | None, payload: bytes, *, alone: bool) -> bytes:
+        """Keep counts, and return what of their chunk goes on: nothing where they came alone."""
         if found is not None:
             self.usage = found
             self._usage_chunk = payload
-        if not chunk.choices:
+        if alone:
             return b""
         # Told once, in the last chunk: there are clients that add up whatever they see.
         fields = _decode_fields(payload)
@@ -289,15 +298,15 @@ def without_null_usage(event: bytes) -> bytes:
 def _content_bytes(delta: _Delta) -> int:
     found = 0
     if delta.content:
-        found = _length_bytes(delta.content)
+        found = length_bytes(delta.content)
     if delta.tool_calls:
         found += _tool_bytes(delta.tool_calls)
     if delta.reasoning_content:
-        found += _length_bytes(delta.reasoning_content)
+        found += length_bytes(delta.reasoning_content)
     elif delta.reasoning:
-        found += _length_bytes(delta.reasoning)
+        found += length_bytes(delta.reasoning)
     if delta.refusal:
-        found += _length_bytes(delta.refusal)
+        found += length_bytes(delta.refusal)
     if delta.function_call:
         found += _tool_bytes([{"function": delta.function_call}])
     if delta.audio:
@@ -305,7 +314,8 @@ def _content_bytes(delta: _Delta) -> int:
     return found
 
 
-def _length_bytes(text: object) -> int:
+def length_bytes(text: object) -> int:
+    """Return the UTF-8 bytes of a text, of anything else those of its JSON."""
     if isinstance(text, str):
         return len(text) if text.isascii() else len(text.encode())
     return len(msgspec.json.encode(text))
@@ -317,7 +327,7 @@ def _tool_bytes(calls: object) -> int:
     for call in calls if isinstance(calls, list) else [calls]:
         part = (call.get("function") or call.get("custom")) if isinstance(call, dict) else None
         texts = part.values() if isinstance(part, dict) else ()
-        found += max(1, sum(_length_bytes(text) for text in texts if isinstance(text, str)))
+        found += max(1, sum(length_bytes(text) for text in texts if isinstance(text, str)))
     return found
 
 

@@ -7,6 +7,7 @@ Groq (`x_groq.usage`), Perplexity (num_search_queries, `cost.total_cost`), OpenR
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Annotated, Any
 
@@ -158,6 +159,8 @@ def usage_in(answer: Mapping[str, object]) -> object:
 
 def _cleaned(usage: Mapping[Any, object]) -> WireUsage:
     """Return the counts that are counts; imitators send text, nulls and floats among them."""
+    with suppress(msgspec.ValidationError):
+        return msgspec.convert(usage, WireUsage)
     inside = _part(usage, "prompt_tokens_details")
     outside = _part(usage, "completion_tokens_details")
     return WireUsage(

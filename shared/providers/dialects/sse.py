@@ -54,6 +54,8 @@ class SseParser:
         Raises:
             EventTooLarge: the event under way passes the limit; the parser is of no use any more.
         """
+        if chunk.endswith(b"\n\n") and (whole := self._whole(chunk)) is not None:
+            return whole
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
@@ -72,6 +74,26 @@ class SseParser:
         for line in lines:
             self._line(line, events)
         self._keep(rest)
+        return events
+
+    def _whole(self, chunk: bytes) -> list[SseEvent] | None:
+        """Return the events of a chunk where each is a line of data, or a name and one.
+
+        None where there is anything else, or less; then nothing has been taken.
+        """
+        if self._pieces or self._data or self._name or self._after_cr or b"\r" in chunk:
+            return None
+        events = []
+        for lines in chunk[:-2].split(b"\n\n"):
+            name, line = b"", lines
+            if lines.startswith(b"event: "):
+                named, _, line = lines.partition(b"\n")
+                name = named[7:]
+            if not line.startswith(b"data: ") or b"\n" in line or len(line) > self._limit_bytes:
+                return None
+            if data := line[6:]:
+                events.append(SseEvent(data, name))
+        self._begun = True
         return events
 
     def finish(self) -> list[SseEvent]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.providers.dialects.openai_mend import Mender
-from shared.providers.dialects.openai_mended import MendingScanner
+from shared.providers.dialects.openai_mended import MOST_ODD, MendingScanner
 from shared.providers.dialects.openai_usage import reported_nanousd
 
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 5, "model": "m"}
@@ -268,7 +268,7 @@ def plain(text, **fields):
 
 
 def relayed(chunks, *, unread):
-    """The caller's chunks of a relay, which may look at none of them, or at all of them whole.
+    """The caller's chunks of a relay, which may look at none of them, or mends all of them.
 
     With what it has learnt: whether each held content, and what it came to.
     """
@@ -277,6 +277,7 @@ def relayed(chunks, *, unread):
     for one in chunks:
         if not unread:
             scanner._sound_head, scanner._only_words, scanner._flows = b"", False, False
+            scanner._odd_chunks = MOST_ODD
         written = one if isinstance(one, bytes) else json.dumps(one, ensure_ascii=False).encode()
         scan = scanner.feed(b"data: " + written + b"\n\n")
         out += scan.out
@@ -307,6 +308,15 @@ ODD = [
     json.dumps(plain("?")).encode().replace(b"?", b"\\q"),
     chunk({"content": "x", "tool_calls": []}),
     chunk({"role": "assistant", "content": "role again"}),
+    chunk({}, "stop"),
+    chunk({}, "length", service_tier="flex"),
+    chunk({"role": "assistant", "content": "both"}, "stop", logprobs=None),
+    chunk({"refusal": "no"}),
+    chunk({"reasoning_content": "hm"}),
+    chunk(ROLE, id="another"),
+    {**HEAD, "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 1}},
+    {**HEAD, "choices": [], "usage": {"prompt_tokens": 5, "num_cached_tokens": 2}},
+    {**HEAD, "choices": []},
     chunk({}, "eos"),
     chunk({}, ""),
     chunk({"reasoning": "hm"}),
@@ -316,6 +326,26 @@ ODD = [
 @given(st.lists(st.sampled_from(ODD), max_size=12))
 def test_plain_chunks_that_are_passed_on_unread_are_those_that_need_nothing(chunks):
     assert relayed(chunks, unread=False) == relayed(chunks, unread=True)
+
+
+@given(st.lists(st.lists(st.sampled_from(ODD), max_size=4), max_size=4))
+def test_chunks_that_come_together_are_taken_one_by_one(groups):
+    together, alone = MendingScanner(Mender(model="m")), MendingScanner(Mender(model="m"))
+    written = [
+        [
+            b"data: %b\n\n" % (one if isinstance(one, bytes) else json.dumps(one).encode())
+            for one in group
+        ]
+        for group in [*groups, [b"[DONE]", b"[DONE]"]]
+    ]
+    for events in written:
+        scan = together.feed(b"".join(events))
+        scans = [alone.feed(event) for event in events]
+
+        assert b"".join(one.out for one in scans) == scan.out
+        assert sum(one.content_events for one in scans) == scan.content_events
+    assert alone.closing("0.1") == together.closing("0.1")
+    assert (alone.finished, alone.content_bytes) == (together.finished, together.content_bytes)
 
 
 def test_words_are_passed_on_unread():
