@@ -1,8 +1,7 @@
 """What the raw ASGI routes need: read a body, send an answer, notice a caller that stalls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -127,7 +126,7 @@ class Sender:
         if not isinstance(cycle, Cycle) or not cycle.chunked:
             return None
         self._cycle = cycle
-        cycle.takes = self._aside is None
+        cycle.let_take(may=self._aside is None)
         return cycle.take
 
     async def between(self, *messages: Message) -> None:
@@ -138,7 +137,7 @@ class Sender:
             return
         self._aside = asyncio.Event()
         if cycle is not None:
-            cycle.takes = False
+            cycle.let_take(may=False)
         try:
             for message in messages:
                 await self._send(message)
@@ -146,60 +145,78 @@ class Sender:
             self._aside.set()
             self._aside = None
             if self._cycle is not None:
-                self._cycle.takes = True
+                self._cycle.let_take(may=True)
 
-    async def stalled(self, clock: Clock, quiet: Quiet) -> None:
-        """Return when one message has waited for STALL_S seconds, noticed within LOOK_S.
-
-        `quiet` is called each time that nothing has been sent for KEEP_ALIVE_S seconds.
-        """
-        before, silent_s = self._sent(), 0.0
-        while True:
-            await clock.sleep(LOOK_S)
-            if (sent := self._sent()) != before:
-                before, silent_s = sent, 0.0
-                continue
-            silent_s += LOOK_S
-            if self._taken != self._begun and silent_s >= STALL_S:
-                return
-            if self._taken == self._begun and silent_s >= KEEP_ALIVE_S:
-                silent_s = 0.0
-                async with clock.timeout(STALL_S):
-                    await quiet()
-
-    def _sent(self) -> int:
+    def sent(self) -> int:
+        """Return how often something has been given to the caller's connection."""
         return self._begun if self._cycle is None else self._begun + self._cycle.taken
 
+    def is_waiting(self) -> bool:
+        """Return whether the caller has not taken yet what was given last."""
+        return self._taken != self._begun
 
-@asynccontextmanager
-async def while_taken(sender: Sender, clock: Clock, quiet: Quiet) -> AsyncIterator[None]:
-    """Cancel what runs inside once the caller has stopped reading what is sent.
 
-    `quiet` is to show a caller who waits that the answer is still being made.
+class while_taken:  # noqa: N801 (reads as what it does; a class because a generator costs twice)
+    """Cancel what runs inside once one message has waited for STALL_S seconds, noticed in LOOK_S.
+
+    `quiet` is to show a caller who waits that the answer is still being made: it is called each
+    time that nothing has been sent for KEEP_ALIVE_S seconds.
 
     Raises:
-        CallerGone: it did.
+        CallerGone: the caller has stopped reading what is sent.
     """
-    work = asyncio.current_task()
-    gone = False
 
-    async def watch() -> None:
-        nonlocal gone
-        with suppress(TimeoutError):  # not even a sign of life is taken
-            await sender.stalled(clock, quiet)
-        gone = True
-        if work is not None:
-            work.cancel()
+    def __init__(self, sender: Sender, clock: Clock, quiet: Quiet) -> None:
+        self._sender = sender
+        self._clock = clock
+        self._quiet = quiet
+        self._gone = False
+        self._sign: asyncio.Task[None] | None = None
 
-    watcher = asyncio.create_task(watch())
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not gone or (work is not None and work.uncancel() > 0):
-            raise
-        raise CallerGone("The caller stopped reading the answer.") from None
-    finally:
-        watcher.cancel()
+    def __enter__(self) -> None:
+        self._work = asyncio.current_task()
+        self._silent_s = 0.0
+        self._before = self._sender.sent()
+        self._alarm = self._clock.later(LOOK_S, self._look)
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        self._alarm.cancel()
+        if self._sign is not None:
+            self._sign.cancel()
+            self._sign = None
+        if self._gone and isinstance(error, asyncio.CancelledError):
+            if self._work is not None and self._work.uncancel() > 0:
+                return  # somebody else's cancel, too
+            raise CallerGone("The caller stopped reading the answer.") from None
+
+    def _look(self) -> None:
+        if (sent := self._sender.sent()) != self._before:
+            self._before, self._silent_s = sent, 0.0
+        else:
+            self._silent_s += LOOK_S
+            waiting = self._sender.is_waiting()
+            if waiting and self._silent_s >= STALL_S:
+                self._end()
+                return
+            if not waiting and self._silent_s >= KEEP_ALIVE_S:
+                self._silent_s = 0.0
+                self._sign = asyncio.create_task(self._show())
+                return
+        self._alarm = self._clock.later(LOOK_S, self._look)
+
+    async def _show(self) -> None:
+        try:
+            async with self._clock.timeout(STALL_S):
+                await self._quiet()
+        except TimeoutError:
+            self._end()  # not even a sign of life is taken
+        else:
+            self._alarm = self._clock.later(LOOK_S, self._look)
+
+    def _end(self) -> None:
+        self._gone = True
+        if self._work is not None:
+            self._work.cancel()
 
 
 def check_json(headers: Mapping[bytes, bytes]) -> None:
@@ -265,6 +282,9 @@ async def send_end(send: Send, clock: Clock) -> None:
     Raises:
         CallerGone: the caller reads no more.
     """
+    cycle = getattr(send, "__self__", None)
+    if isinstance(cycle, Cycle) and cycle.end():
+        return
     try:
         async with clock.timeout(STALL_S):
             await send({"type": "http.response.body", "body": b"", "more_body": False})

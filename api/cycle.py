@@ -1,8 +1,8 @@
 """One request on a connection and its answer: what uvicorn's cycle does, in half the system calls.
 
-uvicorn writes the head of an answer and its body apart. Here the head waits for the first piece of
-the body, at most until the event loop turns, and both leave in one write. Whoever makes the answer
-can watch the connection (`api.connection`) without a task of its own.
+uvicorn writes the head of an answer and its body apart. Here what a turn of the event loop has for
+a connection leaves in one write (`shared.corked`), so the first piece of the body with the head.
+Whoever makes the answer can watch the connection (`api.connection`) without a task of its own.
 """
 
 import asyncio
@@ -50,20 +50,19 @@ class Cycle:
     """A request and its answer; `lost` is to be called when the connection is.
 
     `headers` are the request's by name, the last of a repeated one. `wait_for_body` lifts the
-    connection's own limit on how long the body may take. `takes` lets `take` send where `chunked`
-    is True; `taken` counts the pieces it has sent, and `last_taken` is the last of them.
+    connection's own limit on how long the body may take. `taken` counts the pieces that `take` has
+    sent, and `last_taken` is the last of them.
     """
 
     __slots__ = (
         "_arrival",
         "_default_headers",
-        "_flush",
         "_gone",
-        "_head",
         "_is_head",
         "_left_bytes",
         "_news",
         "_owner",
+        "_takes",
         "_wait_for_body",
         "body",
         "chunked",
@@ -78,7 +77,6 @@ class Cycle:
         "response_started",
         "scope",
         "taken",
-        "takes",
         "transport",
         "waiting_for_100_continue",
     )
@@ -110,12 +108,10 @@ class Cycle:
         self._wait_for_body = wait_for_body
         self._news = False  # since `receive` has returned
         self._arrival: Arrival | None = None
-        self._head = b""
-        self._flush: asyncio.Handle | None = None
         self._gone: Callable[[], None] | None = None
         self._is_head = scope["method"] == "HEAD"
         self.chunked: bool | None = None
-        self.takes = False
+        self._takes = False
         self.taken = 0
         self.last_taken: bytes | None = None
         self._left_bytes = 0  # of the answer, by its content-length
@@ -149,6 +145,7 @@ class Cycle:
         if self.response_complete or self.disconnected:
             return
         self.disconnected = True
+        self._takes = False
         self.tell()
         if self._gone is not None:
             self._gone()
@@ -249,14 +246,26 @@ class Cycle:
         else:
             raise RuntimeError(f"The ASGI message {message['type']!r} does not belong here.")
 
+    def let_take(self, *, may: bool) -> None:
+        """Say whether `take` may send; it does while an answer in chunks is under way."""
+        ended = self.response_complete or self.disconnected or self._is_head
+        self._takes = may and bool(self.chunked) and not ended
+
     def take(self, piece: bytes) -> bool:
         """Send a piece of an answer in chunks; False where that may not be, or cannot at once."""
-        busy = self.flow.write_paused or self.disconnected or self._flush is not None
-        if busy or not self.takes or self.response_complete or not piece:
+        if not self._takes or self.flow.write_paused or not piece:
             return False
         self.taken += 1
         self.last_taken = piece
         self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        return True
+
+    def end(self) -> bool:
+        """Send the end of an answer in chunks; False where that may not be, or cannot at once."""
+        if not self._takes or self.flow.write_paused:
+            return False
+        self._write(b"0\r\n\r\n")
+        self._complete()
         return True
 
     def answer(
@@ -278,8 +287,7 @@ class Cycle:
         return True
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self._head = self._head_of(status, headers)
-        self._flush = self.loop.call_soon(self._write, b"")
+        self._write(self._head_of(status, headers))
 
     def _head_of(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], lines: bytes = b""
@@ -330,10 +338,6 @@ class Cycle:
             self._complete()
 
     def _write(self, data: bytes) -> None:
-        if self._flush is not None:
-            self._flush.cancel()
-            self._flush = None
-            data = self._head + data
         if data and not self.transport.is_closing():
             self.transport.write(data)
 
@@ -341,6 +345,7 @@ class Cycle:
         if self._left_bytes:
             raise RuntimeError("The answer is shorter than its content-length.")
         self.response_complete = True
+        self._takes = False
         self.tell()
         if not self.keep_alive:
             self.transport.close()

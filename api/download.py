@@ -36,9 +36,11 @@ class Download:
         """Send it; somebody who leaves ends the reading."""
         sender = Sender(send)
         try:
-            with while_connected(receive, connection=connection_of(scope)):
-                async with while_taken(sender, self._clock, _nothing):
-                    await self._send(sender)
+            with (
+                while_connected(receive, connection=connection_of(scope)),
+                while_taken(sender, self._clock, _nothing),
+            ):
+                await self._send(sender)
         except CallerGone:
             return
 

@@ -206,18 +206,17 @@ async def _serve_stream(
     sender = Sender(send)
     try:
         quiet = partial(_keep_alive, call, sender)
-        with call.while_connected():
-            async with while_taken(sender, call.edge.clock, quiet):
-                stream = await call.edge.gateway.stream(
-                    principal,
-                    request,
-                    deadline=deadline,
-                    books=call.edge.books,
-                    holds=call.edge.holds,
-                    context=call.context(request, own_deadline=own_deadline),
-                )
-                copy = call.copy()
-                code = await _send_pieces(call, sender, stream, copy)
+        with call.while_connected(), while_taken(sender, call.edge.clock, quiet):
+            stream = await call.edge.gateway.stream(
+                principal,
+                request,
+                deadline=deadline,
+                books=call.edge.books,
+                holds=call.edge.holds,
+                context=call.context(request, own_deadline=own_deadline),
+            )
+            copy = call.copy()
+            code = await _send_pieces(call, sender, stream, copy)
         await send_end(send, call.edge.clock)
         call.served(200, code, copy)
     finally:
@@ -241,7 +240,8 @@ async def _send_pieces(
         if pieces is stream and taker is not None:
             stream.pass_to(taker if copy is None else noting(taker, copy.add))
         async for piece in pieces:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if taker is None or not taker(piece):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
             if copy is not None:
                 copy.add(piece)
     except GatewayError as error:

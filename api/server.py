@@ -55,6 +55,7 @@ class Server(uvicorn.Server):
         self._clock = edge.clock
         self._ending = ending
         self._delay_s = 0.0
+        self._leaving = asyncio.Event()
         self._hurry = asyncio.Event()
 
     @override
@@ -82,6 +83,13 @@ class Server(uvicorn.Server):
             return
         self._delay_s = self._ending.delay_s if number == signal.SIGTERM else 0.0
         self.should_exit = self._edge.stopping = True
+        self._leaving.set()
+
+    @override
+    async def main_loop(self) -> None:
+        """Serve until told to stop: uvicorn's own looks for that ten times a second."""
+        await self.on_tick(0)
+        await self._leaving.wait()
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

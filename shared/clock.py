@@ -32,8 +32,18 @@ class Clock(Protocol):
     def timeout(self, length_s: float) -> AbstractAsyncContextManager[object]:
         """Cancel what runs inside after `length_s` seconds and raise TimeoutError."""
 
+    def later(self, length_s: float, ring: Callable[[], None]) -> "Alarm":
+        """Call `ring` in the running event loop, after `length_s` seconds."""
+
     def patience(self, ends_s: Callable[[], float]) -> "Patience":
         """Return a limit for many waits that moves: `ends_s` tells the monotonic moment anew."""
+
+
+class Alarm(Protocol):
+    """What is to ring once."""
+
+    def cancel(self) -> None:
+        """Need no ring any more; safe to call twice, and after it."""
 
 
 class Patience(Protocol):
@@ -68,10 +78,17 @@ class SystemClock:
 
     def timeout(self, length_s: float) -> AbstractAsyncContextManager[object]:
         """Cancel what runs inside after `length_s` seconds and raise TimeoutError."""
+        return _Timeout(length_s, self._running())
+
+    def later(self, length_s: float, ring: Callable[[], None]) -> Alarm:
+        """Call `ring` in the running event loop, after `length_s` seconds."""
+        return _Alarm(length_s, ring, self._running())
+
+    def _running(self) -> "_Wheel":
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._wheel = loop, _Wheel(loop)
-        return _Timeout(length_s, self._wheel)
+        return self._wheel
 
     def patience(self, ends_s: Callable[[], float]) -> Patience:
         """Return a limit for many waits that moves: `ends_s` tells the monotonic moment anew."""
@@ -79,66 +96,113 @@ class SystemClock:
 
 
 TICK_S = 0.05
-"""Timeouts that are not precise strike by so much too late, at most twice: a timer of its own for
-each would cost the event loop 8 µs, a place among the others costs 1."""
+"""What is not precise strikes by so much too late, at most: a timer of its own for each would cost
+the event loop 8 µs, a place among the others costs 1."""
 PRECISE_S = 0.1
-"""Timeouts below this have a timer of their own."""
+"""Lengths below this have a timer of their own."""
+
+
+class _Striker(Protocol):
+    def strike(self) -> None: ...
 
 
 class _Wheel:
-    """The timeouts of one event loop by the tick in which they strike."""
+    """What is to strike in one event loop, by the tick in which it does; one timer for the next."""
 
-    __slots__ = ("_done", "_places", "_ticking", "loop")
+    __slots__ = ("_places", "_precise", "_rings", "_timer", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._places: dict[int, set[_Timeout]] = {}
-        self._done = 0
-        self._ticking = False
+        self._places: dict[int, set[_Striker]] = {}
+        self._precise: dict[_Striker, asyncio.Handle] = {}
+        self._rings = math.inf
+        self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, timeout: "_Timeout", length_s: float) -> int:
+    def add(self, striker: _Striker, length_s: float) -> int:
         """Put it in its place and return that."""
-        now_s = self.loop.time()
-        if not self._ticking:
-            self._ticking = True
-            self._done = int(now_s / TICK_S)
-            self.loop.call_later(TICK_S, self._tick)
-        place = int((now_s + length_s) / TICK_S) + 1
+        if length_s < PRECISE_S:
+            self._precise[striker] = (
+                self.loop.call_later(length_s, self._strike, striker)
+                if length_s > 0
+                else self.loop.call_soon(self._strike, striker)
+            )
+            return 0
+        place = int((self.loop.time() + length_s) / TICK_S) + 1
         found = self._places.get(place)
         if found is None:
-            self._places[place] = {timeout}
+            self._places[place] = {striker}
+            if place < self._rings:
+                self._ring_at(place)
         else:
-            found.add(timeout)
+            found.add(striker)
         return place
 
-    def remove(self, timeout: "_Timeout", place: int) -> None:
+    def remove(self, striker: _Striker, place: int) -> None:
         """Take it out, if it has not struck."""
         found = self._places.get(place)
         if found is not None:
-            found.discard(timeout)
+            found.discard(striker)
             if not found:
                 del self._places[place]
+        elif not place and (timer := self._precise.pop(striker, None)) is not None:
+            timer.cancel()
 
-    def _tick(self) -> None:
+    def _ring_at(self, place: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings = place
+        # A little later: the loop counts in milliseconds, and may be one early.
+        self._timer = self.loop.call_at(place * TICK_S + 0.002, self._ring)
+
+    def _ring(self) -> None:
         now = int(self.loop.time() / TICK_S)
-        for place in range(self._done + 1, now + 1):
-            for timeout in self._places.pop(place, ()):
-                timeout.strike()
-        self._done = now
-        self._ticking = bool(self._places)
-        if self._ticking:
-            self.loop.call_later(TICK_S, self._tick)
+        due = [self._places.pop(place) for place in sorted(self._places) if place <= now]
+        self._rings, self._timer = math.inf, None
+        if self._places:
+            self._ring_at(min(self._places))
+        for strikers in due:
+            for striker in strikers:
+                try:
+                    striker.strike()
+                except Exception as error:  # noqa: BLE001 (the others must strike, too)
+                    self.loop.call_exception_handler(
+                        {"message": "what a timer called has failed", "exception": error}
+                    )
+
+    def _strike(self, striker: _Striker) -> None:
+        del self._precise[striker]
+        striker.strike()
+
+
+class _Alarm:
+    __slots__ = ("_place", "_ring", "_wheel")
+
+    def __init__(self, length_s: float, ring: Callable[[], None], wheel: _Wheel) -> None:
+        self._ring: Callable[[], None] | None = ring
+        self._wheel = wheel
+        self._place = wheel.add(self, length_s)
+
+    def cancel(self) -> None:
+        """Need no ring any more."""
+        if self._ring is not None:
+            self._ring = None
+            self._wheel.remove(self, self._place)
+
+    def strike(self) -> None:
+        """Ring."""
+        if (ring := self._ring) is not None:
+            self._ring = None
+            ring()
 
 
 class _Timeout:
     """What `asyncio.timeout` does, at a quarter of its cost: every call passes here."""
 
-    __slots__ = ("_cancels", "_length_s", "_place", "_struck", "_task", "_timer", "_wheel")
+    __slots__ = ("_cancels", "_length_s", "_place", "_struck", "_task", "_wheel")
 
     def __init__(self, length_s: float, wheel: _Wheel) -> None:
         self._length_s = length_s
         self._wheel = wheel
-        self._timer: asyncio.Handle | None = None
 
     async def __aenter__(self) -> None:
         task = asyncio.current_task(self._wheel.loop)
@@ -147,23 +211,12 @@ class _Timeout:
         self._task = task
         self._cancels = task.cancelling()
         self._struck = False
-        if self._length_s >= PRECISE_S:
-            self._place = self._wheel.add(self, self._length_s)
-            return
-        loop = asyncio.get_running_loop()
-        self._timer = (
-            loop.call_later(self._length_s, self.strike)
-            if self._length_s > 0
-            else loop.call_soon(self.strike)
-        )
+        self._place = self._wheel.add(self, self._length_s)
 
     async def __aexit__(
         self, _kind: object, error: BaseException | None, _traceback: object
     ) -> None:
-        if self._timer is None:
-            self._wheel.remove(self, self._place)
-        else:
-            self._timer.cancel()
+        self._wheel.remove(self, self._place)
         if not self._struck:
             return
         # A cancel by somebody else at the same time goes before ours.
@@ -183,20 +236,21 @@ def _never_s() -> float:
 class _Patience:
     """One timer for all waits of a stream, looked at when it rings; per event it costs nothing."""
 
-    __slots__ = ("_clock", "_ends_s", "_struck", "_timer", "_waiting")
+    __slots__ = ("_alarm", "_clock", "_ends_s", "_struck", "_waiting")
 
     def __init__(self, clock: Clock, ends_s: Callable[[], float]) -> None:
         self._clock = clock
         self._ends_s = ends_s
         self._waiting: asyncio.Task[object] | None = None
-        self._timer: asyncio.Handle | None = None
+        self._alarm: Alarm | None = None
         self._struck = False
 
     async def wait(self, piece: Awaitable[Waited]) -> Waited:
         """Return what is awaited; a moment long past strikes only where it is not there yet."""
         self._waiting = asyncio.current_task()
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_soon(self._look)
+        if self._alarm is None:
+            left_s = self._ends_s() - self._clock.monotonic()
+            self._alarm = self._clock.later(left_s, self._look)
         try:
             return await piece
         except asyncio.CancelledError as error:
@@ -208,16 +262,16 @@ class _Patience:
 
     def end(self) -> None:
         """Need no more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
         self._ends_s = _never_s  # that of the stream which has us: no circle of references is left
 
     def _look(self) -> None:
         left_s = self._ends_s() - self._clock.monotonic()
         if left_s > 0:
-            self._timer = asyncio.get_running_loop().call_later(left_s, self._look)
+            self._alarm = self._clock.later(left_s, self._look)
         elif self._waiting is None:
-            self._timer = None  # nobody waits; the next who does looks again
+            self._alarm = None  # nobody waits; the next who does looks again
         else:
             self._struck = True
             self._waiting.cancel()

@@ -3,7 +3,7 @@
 A send that follows other work takes three times the processor time of one that follows a send: the
 kernel's code has left the caches, and the reader at the other end of a loopback has fallen asleep
 again. So the answers and the questions of all calls that one turn brings forward leave one after
-the other. A connection waits with one piece at most; a second one takes both out at once.
+the other, and what a turn writes to one connection leaves in one piece.
 
 What has to be done before anything leaves, as a call is written in the books before its provider
 hears of it, is done once for all of a turn.
@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from typing_extensions import override
 
 MOST_HELD_BYTES = 64 * 1024
-"""A larger piece leaves at once: what it costs to send is its own length."""
+"""More than that leaves at once: what it costs to send is its own length."""
 
 Piece = bytes | bytearray | memoryview
 
@@ -65,14 +65,17 @@ class Corked(asyncio.Transport):
 
     @override
     def write(self, data: Piece) -> None:
-        """Send at the end of the turn, or at once after what waits already."""
-        if self._held:
-            held, self._held = self._held, b""
-            if not self._transport.is_closing() and self._may_leave():
-                self._transport.write(b"".join((held, data)))
+        """Send at the end of the turn, behind what waits already; at once when it is much."""
+        if held := self._held:
+            self._held = data = b"".join((held, data))
+            if len(data) > MOST_HELD_BYTES:
+                self.flush()
         elif len(data) <= MOST_HELD_BYTES:
             self._held = bytes(data)  # its owner may write into it again
-            self._cork.hold(self, self._loop)
+            cork = self._cork
+            cork.holding.append(self)
+            if not cork.due:
+                cork.end_turn(self._loop)
         elif not self._transport.is_closing() and self._may_leave():
             self._transport.write(data)
 
@@ -121,18 +124,15 @@ class Corked(asyncio.Transport):
 
 
 class Cork:
-    """What has to leave one loop when its turn ends, and what has to be done before."""
+    """What has to leave one loop when its turn ends, and what has to be done before.
+
+    `holding` are those that are to be flushed then; `due`: it is known that the turn has to end.
+    """
 
     def __init__(self) -> None:
-        self._holding: list[Corked] = []
+        self.holding: list[Corked] = []
+        self.due = False
         self._errands: list[Callable[[], None]] = []
-        self._due = False
-
-    def hold(self, transport: Corked, loop: asyncio.AbstractEventLoop) -> None:
-        """Have it flushed at the end of the loop's turn."""
-        self._holding.append(transport)
-        if not self._due:
-            self._end_turn(loop)
 
     def first(self, errand: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
         """Have this done before anything leaves from now on that waits for errands.
@@ -141,8 +141,8 @@ class Cork:
         """
         if errand not in self._errands:
             self._errands.append(errand)
-        if not self._due:
-            self._end_turn(loop)
+        if not self.due:
+            self.end_turn(loop)
 
     def run_errands(self) -> Exception | None:
         """Do what has to be done first; return why something could not be done."""
@@ -158,14 +158,15 @@ class Cork:
                 self._errands.append(errand)
         return failure
 
-    def _end_turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._due = True
+    def end_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have all of it done when the loop's turn ends."""
+        self.due = True
         loop.call_soon(self._pull)
 
     def _pull(self) -> None:
-        self._due = False
+        self.due = False
         self.run_errands()
-        holding, self._holding = self._holding, []
+        holding, self.holding = self.holding, []
         for transport in holding:
             try:
                 transport.flush()

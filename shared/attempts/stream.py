@@ -288,6 +288,8 @@ class UpstreamStream:
             await self._call.__aexit__(None, None, None)
 
     async def _drain(self, chunks: AsyncIterator[bytes]) -> None:
+        if isinstance(chunks, PushedChunks) and chunks.ended():
+            return
         with suppress(TimeoutError, UpstreamError):
             async with self._clock.timeout(DRAIN_S):
                 while await anext(chunks, None) is not None:

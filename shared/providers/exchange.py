@@ -52,6 +52,10 @@ class PushedChunks(AsyncIterator[bytes]):
         all and maybe with more behind it, and `taker` is not asked again before that.
         """
 
+    @abstractmethod
+    def ended(self) -> bool:
+        """Return whether all has come and been read: nothing is to be waited for."""
+
 
 class OpenResponse(Protocol):
     """An answer whose head has arrived."""

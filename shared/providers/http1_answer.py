@@ -189,14 +189,21 @@ class Answer:
         else:
             waiter.set_result(None)
 
-    def push(self, piece: bytes) -> None:
-        """Take a piece of the body as it comes: `add` and `arrived` in one."""
-        waiter, taker = self._waiter, self.taker
+    def push(self, piece: bytes) -> bool:
+        """Take a piece of the body as it comes: `add` and `arrived` in one.
+
+        Returns True where it has been taken on at once, so that nothing is buffered.
+        """
+        waiter = self._waiter
         if waiter is None or waiter.done():
             self.add(piece)
-        elif taker is None or self._pieces or not taker(piece):
-            self.add(piece)
-            waiter.set_result(None)
+            return False
+        taker = self.taker
+        if taker is not None and not self._pieces and taker(piece):
+            return True
+        self.add(piece)
+        waiter.set_result(None)
+        return False
 
     def end(self) -> None:
         """Take the body's orderly end."""
@@ -230,6 +237,10 @@ class _Chunks(PushedChunks):
     @override
     def pass_to(self, taker: Taker | None) -> None:
         self._answer.taker = taker
+
+    @override
+    def ended(self) -> bool:
+        return self._answer.ended and not self._answer.buffered_bytes
 
     @override
     async def __anext__(self) -> bytes:

@@ -168,7 +168,8 @@ class Connection(asyncio.BaseProtocol):
         parser = self._parser
         piece = parser.chunk(data)
         if piece is not None:
-            answer.push(piece)
+            if answer.push(piece):
+                return
         else:
             try:
                 parser.feed(data)

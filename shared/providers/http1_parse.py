@@ -19,7 +19,9 @@ MAX_BARREN_BYTES = MAX_HEAD_BYTES + MAX_LINE_BYTES
 
 _INTERIM = range(100, 200)
 _FINAL = range(200, 1000)
-_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,7}")
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,6}")
+_SIZE_LINE_BYTES = 8
+"""Of the beginning of a chunk, its line break included: more is no size that comes at once."""
 _BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
@@ -99,14 +101,8 @@ class Parser:
         if not self._between:
             return None
         data = bytes(data)
-        start = data.find(b"\r\n", 0, 8)
-        if (
-            start < 0
-            or _chunk_size(data[:start]) != len(data) - start - 4
-            or not data.endswith(b"\r\n")
-        ):
-            return None
-        return data[start + 2 : -2]
+        start = _chunk_start(data[:_SIZE_LINE_BYTES], len(data))
+        return data[start:-2] if start and data.endswith(b"\r\n") else None
 
     # Called by httptools; what they raise ends the parsing.
 
@@ -187,7 +183,10 @@ class Parser:
         self.keeps_alive = self._parser.should_keep_alive()
 
 
-@lru_cache(maxsize=256)
-def _chunk_size(line: bytes) -> int | None:
-    """Return the bytes of a chunk by its size line, None for the last one and an odd one."""
-    return (int(line, 16) or None) if _CHUNK_SIZE.fullmatch(line) else None
+@lru_cache(maxsize=1024)
+def _chunk_start(beginning: bytes, length: int) -> int | None:
+    """Return where the data of a chunk begins that is so long with its frame, else None."""
+    line, end, _ = beginning.partition(b"\r\n")
+    size = int(line, 16) if end and _CHUNK_SIZE.fullmatch(line) else 0
+    framed = size and len(line) + 2 + size + 2 == length
+    return len(line) + 2 if framed else None

@@ -80,15 +80,15 @@ def test_whatever_the_turns_the_order_stays_and_no_more_than_a_piece_waits(steps
         assert (b"".join(filter(None, steps)), "close") == (wire.written, wire.ended)
 
 
-def test_a_second_write_of_a_turn_takes_the_first_along():
+def test_what_a_turn_writes_to_one_leaves_in_one_piece():
     with Turning() as turning:
         corked = turning.corked(wire := PipeTransport())
-        corked.write(b"one ")
-        corked.write(memoryview(b"two"))
+        for word in (b"one ", memoryview(b"two "), bytearray(b"three")):
+            corked.write(word)
 
-        assert (b"one two", 1) == (wire.written, wire.writes)
+        assert b"" == wire.written
         turning.turn()
-        assert 1 == wire.writes
+        assert (b"one two three", 1) == (wire.written, wire.writes)
 
 
 @pytest.mark.parametrize("ends", ["close", "abort"])

@@ -37,6 +37,9 @@ class Hurried(SystemClock):
     def timeout(self, length_s: float):
         return super().timeout(length_s / HURRY)
 
+    def later(self, length_s: float, ring):
+        return super().later(length_s / HURRY, ring)
+
 
 class Caller:
     """One raw ASGI call; `takes` messages are read, then no more."""
@@ -123,7 +126,7 @@ async def test_a_slow_reader_is_not_given_up():
     async def quiet() -> None:
         """The next sign of life may wait."""
 
-    async with while_taken(sender, Hurried(), quiet):
+    with while_taken(sender, Hurried(), quiet):
         for _ in range(4):
             await sender({"type": "http.response.body", "body": b"x", "more_body": True})
         await asyncio.sleep(STALL_S / HURRY * 3)  # nothing to send is nobody's fault

@@ -6,9 +6,11 @@ from argparse import Namespace
 
 import pytest
 
-from api.asgi import lines_of, send_whole
+from api.asgi import Sender, lines_of, send_end, send_whole
+from api.connection import connection_of
 from api.cycle import Arrival
 from api.server import Server
+from shared.clock import SystemClock
 from tests.edge.api.wire import connected, request, served
 
 pytestmark = pytest.mark.anyio
@@ -94,6 +96,37 @@ async def test_a_server_that_stops_serves_what_was_asked_before(edge):
     assert [b"/1", b"/2", b"/3"] == re.findall(rb"\r\n\r\n(/\d)", said)
     assert 1 == said.count(b"connection: close")
     assert said.index(b"connection: close") > said.index(b"/2")
+
+
+async def test_an_end_that_cannot_be_sent_at_once_is_sent_in_the_usual_way(edge):
+    """While the caller reads too slowly, or something else is being sent."""
+    ended = []
+
+    async def app(scope, _receive, send):
+        cycle = connection_of(scope)
+        sender = Sender(send)
+        await sender({"type": "http.response.start", "status": 200, "headers": []})
+        ended.append(cycle.end())  # nobody has been let
+        take = sender.taker()
+        assert take(b"one")
+        cycle.let_take(may=False)
+        ended.append(cycle.end())
+        cycle.let_take(may=True)
+        cycle.flow.pause_writing()
+        ended.append(cycle.end())
+        assert not take(b"two")
+        cycle.flow.resume_writing()
+        await send_end(send, SystemClock())
+        cycle.let_take(may=True)
+        ended.append(cycle.end())
+        assert not take(b"three")
+
+    async with served(edge, app=app) as port, connected(port) as wire:
+        wire.send(request("GET", "/x", {"connection": "close"}))
+        said = await wire.closed()
+
+    assert said.endswith(b"\r\n\r\n3\r\none\r\n0\r\n\r\n")
+    assert [False] * 4 == ended
 
 
 async def test_who_waits_for_an_arrival_goes_on_with_it():

@@ -40,6 +40,9 @@ class Hurried(SystemClock):
     async def sleep(self, length_s: float) -> None:
         await super().sleep(length_s / HURRY)
 
+    def later(self, length_s: float, ring):
+        return super().later(length_s / HURRY, ring)
+
 
 def slow(**options: object) -> dict[str, object]:
     return routes(("mock", {"kind": "mock", "params": {"mock": options}}))
@@ -184,7 +187,7 @@ async def test_a_sender_that_speaks_needs_no_signs():
         pass
 
     sender = Sender(send)
-    async with while_taken(sender, Hurried(), quiet):
+    with while_taken(sender, Hurried(), quiet):
         for _ in range(20):
             await sender({"type": "http.response.body", "body": b"x\n\n", "more_body": True})
             await asyncio.sleep(KEEP_ALIVE_S / HURRY / 5)
@@ -258,7 +261,7 @@ async def test_a_sender_past_whom_it_flows_needs_no_signs():
 
     _, sender, _ = await flowing()
     take = sender.taker()
-    async with while_taken(sender, Hurried(), quiet):
+    with while_taken(sender, Hurried(), quiet):
         for _ in range(20):
             assert take(b"x\n\n")
             await asyncio.sleep(KEEP_ALIVE_S / HURRY / 5)
