@@ -31,7 +31,7 @@ FLUSH_S = 0.2
 """How long a record may wait for others to share its transaction."""
 
 BUSY_FLUSH_S = 0.9
-MANY = 50
+MANY = 10
 """After the start of a flush of so many records the next may wait longer, so that the ledger is a
 second behind at most: each wakes the disk, whose work pushes the calls' out of the caches."""
 
