@@ -3,7 +3,8 @@
 A send that follows other work takes three times the processor time of one that follows a send: the
 kernel's code has left the caches, and the reader at the other end of a loopback has fallen asleep
 again. So the answers and the questions of all calls that one turn brings forward leave one after
-the other, and what a turn writes to one connection leaves in one piece.
+the other, and what a turn writes to one connection leaves in one piece. Where they are many, turns
+that bring more of them are one: what wakes the loop for a few calls costs as much as for a crowd.
 
 What has to be done before anything leaves, as a call is written in the books before its provider
 hears of it, is done once for all of a turn.
@@ -17,6 +18,11 @@ from typing_extensions import override
 
 MOST_HELD_BYTES = 64 * 1024
 """More than that leaves at once: what it costs to send is its own length."""
+
+BUSY = 4
+"""From so many pieces on, a turn's end waits for what the next turns bring at once."""
+GATHER_S = 0.002
+"""So long at most: a caller in a crowd waits for longer than that anyway."""
 
 Piece = bytes | bytearray | memoryview
 
@@ -132,6 +138,9 @@ class Cork:
     def __init__(self) -> None:
         self.holding: list[Corked] = []
         self.due = False
+        self._held_before = 0
+        self._until_s = 0.0
+        self._crowd_gone: list[asyncio.Future[None]] = []
         self._errands: list[Callable[[], None]] = []
 
     def first(self, errand: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
@@ -161,9 +170,29 @@ class Cork:
     def end_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have all of it done when the loop's turn ends."""
         self.due = True
-        loop.call_soon(self._pull)
+        loop.call_soon(self._pull, loop)
 
-    def _pull(self) -> None:
+    async def crowd_gone(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Return once what is gathered has left; at once where nothing is."""
+        if self._held_before:
+            self._crowd_gone.append(waiter := loop.create_future())
+            await waiter
+
+    def _gathers_on(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Return whether what leaves may wait for more: as long as each turn brings some."""
+        count, before = len(self.holding), self._held_before
+        if count <= before:
+            return False
+        if not before:
+            self._until_s = loop.time() + GATHER_S
+        self._held_before = count
+        return loop.time() < self._until_s
+
+    def _pull(self, loop: asyncio.AbstractEventLoop) -> None:
+        if len(self.holding) >= BUSY and self._gathers_on(loop):
+            loop.call_soon(self._pull, loop)
+            return
+        self._held_before = 0
         self.due = False
         self.run_errands()
         holding, self.holding = self.holding, []
@@ -171,10 +200,14 @@ class Cork:
             try:
                 transport.flush()
             except (OSError, RuntimeError) as error:  # the others' answers must leave
-                asyncio.get_running_loop().call_exception_handler(
+                loop.call_exception_handler(
                     {"message": "a connection could not be written to", "exception": error}
                 )
                 transport.abort()
+        waiters, self._crowd_gone = self._crowd_gone, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 _corks: WeakKeyDictionary[asyncio.AbstractEventLoop, Cork] = WeakKeyDictionary()

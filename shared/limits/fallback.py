@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from shared.clock import Clock
+from shared.corked import cork_of
 from shared.errors import Overloaded, RateLimitExceeded
 from shared.limits.batch import Batch, Place, Reply, decode, decode_last, last_key
 from shared.limits.limiter import Policy, Scope, Standing, Taken
@@ -155,11 +156,13 @@ class SharedLimiter:
     # The task that talks to Redis
 
     async def _work(self) -> None:
+        cork = cork_of(self._loop)
         while True:
             try:
                 await self._meet()
                 while True:
                     while self._waiting or self._owed or self._beat_due:
+                        await cork.crowd_gone(self._loop)  # who is in it asks with it
                         await self._exchange()
                     self._rest = self._loop.create_future()
                     await self._rest

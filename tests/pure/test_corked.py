@@ -7,15 +7,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from shared.corked import MOST_HELD_BYTES, Corked, cork_of
+from shared.corked import BUSY, GATHER_S, MOST_HELD_BYTES, Corked, cork_of
 from tests.fakes.pipe import PipeTransport
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """One whose time can be moved."""
+
+    ahead_s = 0.0
+
+    @override
+    def time(self):
+        return super().time() + self.ahead_s
 
 
 class Turning:
     """Transports of one loop that turns when it is told."""
 
     def __init__(self):
-        self.loop = asyncio.new_event_loop()
+        self.loop = Loop()
         self.told = []
         self.loop.set_exception_handler(lambda _loop, told: self.told.append(told["message"]))
 
@@ -52,6 +62,40 @@ def test_what_its_owner_does_with_it_afterwards_changes_nothing():
         turning.turn()
 
         assert b"hello" == wire.written
+
+
+def test_a_crowd_waits_as_long_as_turns_bring_more():
+    with Turning() as turning:
+        wires = [PipeTransport() for _ in range(BUSY + 2)]
+        for wire in wires[:BUSY]:
+            turning.corked(wire).write(b"hello")
+        turning.turn()
+        gone = turning.loop.create_task(cork_of(turning.loop).crowd_gone(turning.loop))
+        for wire in wires[BUSY:]:
+            turning.corked(wire).write(b"hello")
+            assert not any(wire.written for wire in wires)
+            turning.turn()
+
+        assert not any(wire.written for wire in wires)
+        turning.turn()
+        assert all(wire.written for wire in wires)
+        assert not gone.done()
+        turning.loop.run_until_complete(gone)
+        turning.loop.run_until_complete(cork_of(turning.loop).crowd_gone(turning.loop))
+
+
+def test_a_crowd_does_not_wait_for_ever():
+    with Turning() as turning:
+        wires = []
+        while not any(wire.written for wire in wires):
+            assert len(wires) <= 3 * BUSY
+            for _ in range(BUSY):
+                wires.append(PipeTransport())
+                turning.corked(wires[-1]).write(b"hello")
+            turning.turn()
+            turning.loop.ahead_s += 0.7 * GATHER_S
+
+        assert all(wire.written for wire in wires)
 
 
 def test_each_turn_has_its_own_end():
