@@ -171,12 +171,12 @@ class while_taken:  # noqa: N801 (reads as what it does; a class because a gener
         self._clock = clock
         self._quiet = quiet
         self._gone = False
+        self._silent_s = 0.0
+        self._before = sender.sent()
         self._sign: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
         self._work = asyncio.current_task()
-        self._silent_s = 0.0
-        self._before = self._sender.sent()
         self._alarm = self._clock.later(LOOK_S, self._look)
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:

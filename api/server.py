@@ -87,9 +87,12 @@ class Server(uvicorn.Server):
 
     @override
     async def main_loop(self) -> None:
-        """Serve until told to stop: uvicorn's own looks for that ten times a second."""
-        await self.on_tick(0)
-        await self._leaving.wait()
+        """Serve until a signal tells to stop: uvicorn's own looks ten times a second for reasons.
+
+        None of its others is ours: no number of requests, no callback, no header with a date.
+        """
+        if not await self.on_tick(0):
+            await self._leaving.wait()
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

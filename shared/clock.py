@@ -96,10 +96,13 @@ class SystemClock:
 
 
 TICK_S = 0.05
-"""What is not precise strikes by so much too late, at most: a timer of its own for each would cost
-the event loop 8 µs, a place among the others costs 1."""
+"""What is not precise strikes by so much too late, or little more: a timer of its own for each
+would cost the event loop 8 µs, a place among the others costs 1."""
 PRECISE_S = 0.1
 """Lengths below this have a timer of their own."""
+
+
+_NEVER = -1
 
 
 class _Striker(Protocol):
@@ -119,7 +122,10 @@ class _Wheel:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, striker: _Striker, length_s: float) -> int:
-        """Put it in its place and return that."""
+        """Put it in its place and return that: a tick, or 0 where it has a timer of its own.
+
+        One of infinite length strikes never.
+        """
         if length_s < PRECISE_S:
             self._precise[striker] = (
                 self.loop.call_later(length_s, self._strike, striker)
@@ -127,6 +133,8 @@ class _Wheel:
                 else self.loop.call_soon(self._strike, striker)
             )
             return 0
+        if length_s == math.inf:
+            return _NEVER
         place = int((self.loop.time() + length_s) / TICK_S) + 1
         found = self._places.get(place)
         if found is None:
@@ -248,10 +256,10 @@ class _Patience:
     async def wait(self, piece: Awaitable[Waited]) -> Waited:
         """Return what is awaited; a moment long past strikes only where it is not there yet."""
         self._waiting = asyncio.current_task()
-        if self._alarm is None:
-            left_s = self._ends_s() - self._clock.monotonic()
-            self._alarm = self._clock.later(left_s, self._look)
         try:
+            if self._alarm is None:
+                left_s = self._ends_s() - self._clock.monotonic()
+                self._alarm = self._clock.later(left_s, self._look)
             return await piece
         except asyncio.CancelledError as error:
             if self._struck and self._waiting is not None and self._waiting.uncancel() == 0:

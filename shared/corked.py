@@ -47,6 +47,7 @@ class Corked(asyncio.Transport):
         "get_extra_info",
         "is_closing",
         "pause_reading",
+        "queued",
         "resume_reading",
     )
 
@@ -62,6 +63,7 @@ class Corked(asyncio.Transport):
         self._refused = refused
         self._cork = cork_of(loop)
         self._held = b""
+        self.queued = False  # to be flushed when the turn ends
         # The rest is as the transport itself has it; asked five times a call.
         self.is_closing = transport.is_closing  # type: ignore[method-assign]
         self.can_write_eof = transport.can_write_eof  # type: ignore[method-assign]
@@ -78,10 +80,12 @@ class Corked(asyncio.Transport):
                 self.flush()
         elif len(data) <= MOST_HELD_BYTES:
             self._held = bytes(data)  # its owner may write into it again
-            cork = self._cork
-            cork.holding.append(self)
-            if not cork.due:
-                cork.end_turn(self._loop)
+            if not self.queued:
+                self.queued = True
+                cork = self._cork
+                cork.holding.append(self)
+                if not cork.due:
+                    cork.end_turn(self._loop)
         elif not self._transport.is_closing() and self._may_leave():
             self._transport.write(data)
 
@@ -197,9 +201,10 @@ class Cork:
         self.run_errands()
         holding, self.holding = self.holding, []
         for transport in holding:
+            transport.queued = False
             try:
                 transport.flush()
-            except (OSError, RuntimeError) as error:  # the others' answers must leave
+            except Exception as error:  # noqa: BLE001 (the others' answers must leave)
                 loop.call_exception_handler(
                     {"message": "a connection could not be written to", "exception": error}
                 )

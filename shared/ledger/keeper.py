@@ -33,7 +33,8 @@ FLUSH_S = 0.2
 BUSY_FLUSH_S = 0.9
 MANY = 10
 """After the start of a flush of so many records the next may wait longer, so that the ledger is a
-second behind at most: each wakes the disk, whose work pushes the calls' out of the caches."""
+second behind at most: each wakes the disk, whose work pushes the calls' out of the caches. That
+begins at 50 records a second, and ends below 12."""
 
 AWAY_S = 1.0
 """Wait before the database is tried again."""
@@ -50,9 +51,10 @@ REFUSED = "refused.jsonl"
 class SpoolBooks:
     """The API's books: appends to the spool, never waits for SQL.
 
-    What one turn of the event loop opens and closes is written at its end, in one piece, and
-    before anything of it leaves: a write that follows other work takes some 20 µs of processor
-    time, ten times what it takes after another.
+    What one turn of the event loop opens and closes is written at its end (a crowd's, at the end of
+    the last that brings more: `shared.corked`), in one piece, and before anything of it leaves: a
+    write that follows other work takes some 20 µs of processor time, ten times what it takes after
+    another.
     """
 
     def __init__(self, spool: Spool) -> None:
@@ -76,7 +78,7 @@ class SpoolBooks:
             self._end_turn()
 
     def close(self, charge: Charge) -> None:
-        """Record how the attempt ended, when the event loop turns; kept while the disk refuses."""
+        """Record how the attempt ended, at the turn's end; kept while the disk refuses."""
         self._ended.append(charge)
         if not self._due:
             self._end_turn()

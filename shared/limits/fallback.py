@@ -161,8 +161,10 @@ class SharedLimiter:
             try:
                 await self._meet()
                 while True:
-                    while self._waiting or self._owed or self._beat_due:
+                    while True:
                         await cork.crowd_gone(self._loop)  # who is in it asks with it
+                        if not (self._waiting or self._owed or self._beat_due):
+                            break
                         await self._exchange()
                     self._rest = self._loop.create_future()
                     await self._rest

@@ -21,7 +21,7 @@ _INTERIM = range(100, 200)
 _FINAL = range(200, 1000)
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,6}")
 _SIZE_LINE_BYTES = 8
-"""Of the beginning of a chunk, its line break included: more is no size that comes at once."""
+"""As much of a chunk's beginning holds its size, with the line break, if it comes in one read."""
 _BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 

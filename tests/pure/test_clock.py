@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import itertools
+import math
 from asyncio import events
 
 import pytest
@@ -117,6 +118,26 @@ def test_all_have_one_timer_and_far_ones_wake_nobody():
         loop.advance(44)
 
         assert 1 == len(loop.timers)
+
+
+def test_what_has_no_end_never_rings():
+    clock = SystemClock()
+    with Loop() as loop:
+        alarm = clock.later(math.inf, lambda: None)
+        assert not loop.timers
+        alarm.cancel()
+
+
+async def waited():
+    patience = SystemClock().patience(lambda: math.inf)
+    try:
+        return await patience.wait(asyncio.sleep(0, "piece"))
+    finally:
+        patience.end()
+
+
+def test_a_patience_without_end_waits():
+    assert "piece" == asyncio.run(waited())
 
 
 def test_one_that_fails_takes_nothing_from_the_others():

@@ -109,7 +109,7 @@ def test_each_turn_has_its_own_end():
 
 
 @given(st.lists(st.one_of(st.binary(min_size=1, max_size=9), st.just(b"x" * 70_000), st.none())))
-def test_whatever_the_turns_the_order_stays_and_no_more_than_a_piece_waits(steps):
+def test_whatever_the_turns_the_order_stays_and_little_waits(steps):
     """None is the end of a turn."""
     with Turning() as turning:
         corked = turning.corked(wire := PipeTransport())
@@ -161,20 +161,36 @@ def test_nothing_is_sent_to_one_who_has_left():
 
 
 class Broken(PipeTransport):
+    def __init__(self, error):
+        super().__init__()
+        self._error = error
+
     @override
     def write(self, data):
-        raise RuntimeError("no such handle")
+        raise self._error
 
 
-def test_one_that_cannot_be_written_to_takes_nothing_from_the_others():
+@pytest.mark.parametrize("error", [RuntimeError("no such handle"), TypeError("a bug")])
+def test_one_that_cannot_be_written_to_takes_nothing_from_the_others(error):
     with Turning() as turning:
-        wires = [Broken(), PipeTransport()]
+        wires = [Broken(error), PipeTransport()]
         for wire in wires:
             turning.corked(wire).write(b"hello")
         turning.turn()
 
         assert ("abort", b"hello") == (wires[0].ended, wires[1].written)
         assert ["a connection could not be written to"] == turning.told
+
+
+def test_one_that_writes_much_is_no_crowd():
+    with Turning() as turning:
+        corked = turning.corked(wire := PipeTransport())
+        for _ in range(4 * BUSY):
+            corked.write(b"x" * (MOST_HELD_BYTES // 2 + 1))
+        corked.write(b"y")
+        turning.turn()
+
+        assert (4 * BUSY * (MOST_HELD_BYTES // 2 + 1) + 1) == len(wire.written)
 
 
 def test_errands_come_before_what_waits_for_them_and_are_done_once():

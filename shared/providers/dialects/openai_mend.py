@@ -209,7 +209,7 @@ class Mender:
         self._mend_entries(delta, state)
         return True
 
-    def _mend_finish(self, choice: Json, state: "ChoiceState") -> bool:
+    def _mend_finish(self, choice: Json, state: ChoiceState) -> bool:
         """Return whether the choice may still say something."""
         reason = choice.get("finish_reason")
         if reason is None:
@@ -224,7 +224,7 @@ class Mender:
         state.finished = True
         return True
 
-    def _mend_role(self, delta: Json, state: "ChoiceState") -> None:
+    def _mend_role(self, delta: Json, state: ChoiceState) -> None:
         if state.opened:
             if "role" in delta:
                 del delta["role"]
@@ -249,7 +249,7 @@ class Mender:
             del message["tool_calls"]
             self.changed = True
 
-    def _mend_entries(self, delta: Json, state: "ChoiceState") -> None:
+    def _mend_entries(self, delta: Json, state: ChoiceState) -> None:
         calls = delta.get("tool_calls")
         if not isinstance(calls, list):
             return
