@@ -242,7 +242,7 @@ class Cycle:
         if message["type"] == "http.response.body":
             self._body(message.get("body", b""), more=message.get("more_body", False))
         elif message["type"] == "http.response.start" and not self.response_started:
-            self._start(message["status"], message.get("headers", ()))
+            self._write(self._head_of(message["status"], message.get("headers", ())))
         else:
             raise RuntimeError(f"The ASGI message {message['type']!r} does not belong here.")
 
@@ -264,8 +264,7 @@ class Cycle:
         """Send the end of an answer in chunks; False where that may not be, or cannot at once."""
         if not self._takes or self.flow.write_paused:
             return False
-        self._write(b"0\r\n\r\n")
-        self._complete()
+        self._body(b"", more=False)
         return True
 
     def answer(
@@ -285,9 +284,6 @@ class Cycle:
             self.transport.write(head + body)
         self._complete()
         return True
-
-    def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self._write(self._head_of(status, headers))
 
     def _head_of(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], lines: bytes = b""

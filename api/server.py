@@ -87,9 +87,10 @@ class Server(uvicorn.Server):
 
     @override
     async def main_loop(self) -> None:
-        """Serve until a signal tells to stop: uvicorn's own looks ten times a second for reasons.
+        """Serve until a signal tells to stop.
 
-        None of its others is ours: no number of requests, no callback, no header with a date.
+        uvicorn's own looks ten times a second whether one has, and after a number of requests, a
+        callback and a header with the date, none of which we have.
         """
         if not await self.on_tick(0):
             await self._leaving.wait()

@@ -68,8 +68,7 @@ class Mender:
         self.changed = False
         if self._has_error(chunk):
             return chunk
-        if chunk.get("usage") is not None or "x_groq" in chunk:
-            self._mend_usage(chunk)
+        self._mend_usage(chunk)
         has_usage = isinstance(chunk.get("usage"), dict)
         came = chunk.get("choices")
         choices = self._mend_choices(came if isinstance(came, list) else [])
@@ -159,20 +158,18 @@ class Mender:
             self._mend_created(chunk)
             if not chunk.get("model") and self._model:
                 self._set(chunk, "model", self._model)
-            self._head = _head_of(chunk)
-        elif self._head != (told := _head_of(chunk)):
-            for name, value in self._head.items():
-                if value in (None, ""):
-                    self._head[name] = told[name]
-                elif told[name] != value:
-                    self._set(chunk, name, value)
+            self._head = {name: chunk.get(name) for name in ("id", "created", "model")}
+        for name, value in self._head.items():
+            if value in (None, ""):
+                self._head[name] = chunk.get(name)
+            elif chunk.get(name) != value:
+                self._set(chunk, name, value)
 
     def _mend_choices(self, came: Iterable[Any]) -> list[Json]:
         choices: list[Json] = []
         for choice in came:
             if isinstance(choice, dict) and self._mend_choice(choice):
-                if index := choice.get("index"):
-                    choices += self._lower(index)
+                choices += self._lower(choice.get("index"))
                 choices.append(choice)
         return choices
 
@@ -316,10 +313,6 @@ class Mender:
     def _set(self, place: Json, name: str, value: object) -> None:
         place[name] = value
         self.changed = True
-
-
-def _head_of(chunk: Json) -> Json:
-    return {"id": chunk.get("id"), "created": chunk.get("created"), "model": chunk.get("model")}
 
 
 def is_bare_error(answer: Json) -> bool:

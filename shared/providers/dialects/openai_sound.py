@@ -5,13 +5,15 @@ asking each for what may be wrong with it. The types here are its questions the 
 whatever does not fit them goes to it. Fields that nobody asks for are passed over.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from shared.providers.dialects.openai_usage import WireUsage
 
+_Sound = TypeVar("_Sound")
 _Word = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -97,13 +99,8 @@ def sound(body: bytes) -> SoundAnswer | None:
 
     Calls of tools are as they came: whoever has renamed tools has to look into them.
     """
-    try:
-        if not body.isascii():
-            body.decode()  # what is passed over has to be text, too
-        answer = _decode(body)
-    except (ValueError, RecursionError):  # UnicodeDecodeError and msgspec's among them
-        return None
-    return answer if _as_openai_counts(answer.usage) else None
+    answer = _proven(_decode, body)
+    return answer if answer is not None and _as_openai_counts(answer.usage) else None
 
 
 def sound_chunk(payload: bytes) -> SoundChunk | None:
@@ -111,13 +108,19 @@ def sound_chunk(payload: bytes) -> SoundChunk | None:
 
     Whether it goes with those before it is the mender's to say.
     """
+    chunk = _proven(_decode_chunk, payload)
+    if chunk is None or chunk.usage is None or _as_openai_counts(chunk.usage):
+        return chunk
+    return None
+
+
+def _proven(decode: Callable[[bytes], _Sound], body: bytes) -> _Sound | None:
     try:
-        if not payload.isascii():
-            payload.decode()
-        chunk = _decode_chunk(payload)
-    except (ValueError, RecursionError):
+        if not body.isascii():
+            body.decode()  # what is passed over has to be text, too
+        return decode(body)
+    except (ValueError, RecursionError):  # UnicodeDecodeError and msgspec's among them
         return None
-    return chunk if chunk.usage is None or _as_openai_counts(chunk.usage) else None
 
 
 def _as_openai_counts(usage: WireUsage) -> bool:
