@@ -14,8 +14,12 @@ from uvicorn._types import ASGI3Application, HTTPScope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.connection import CONNECTION
+from shared.corked import Corked
 
 BODYLESS = frozenset({204, 304})
+
+# Looking for a byte by its number is at once; by a text, an exception is made and thrown away.
+_CR, _LF = b"\r\n"
 
 _NOBODY: Sequence[asyncio.Future[None]] = ()
 
@@ -92,7 +96,7 @@ class Cycle:
     ) -> None:
         self.scope = scope
         self.headers = headers
-        self.transport = owner.transport
+        self.transport: Corked = owner.transport  # type: ignore[assignment]  # by `api.protocol`
         self.flow = owner.flow
         self.loop = owner.loop
         self.keep_alive = keep_alive
@@ -257,7 +261,7 @@ class Cycle:
             return False
         self.taken += 1
         self.last_taken = piece
-        self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self.transport.pass_on(b"%x\r\n%b\r\n" % (len(piece), piece))
         return True
 
     def end(self) -> bool:
@@ -293,7 +297,7 @@ class Cycle:
         self.waiting_for_100_continue = False
         fields = [*self._default_headers, *headers]
         said = b"".join(chain.from_iterable(fields))
-        if b"\n" in said or b"\r" in said:
+        if _LF in said or _CR in said:
             raise RuntimeError("A header of the answer has a line break in it.")
         named = dict(fields)
         if (length := named.get(b"content-length")) is not None:

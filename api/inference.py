@@ -26,6 +26,7 @@ from shared.identity import Principal
 from shared.jobs.background import Basis
 from shared.ledger.cost import usd_text
 from shared.ledger.estimate import counted_tokens
+from shared.providers.exchange import piece_by_piece
 from shared.providers.request import InferenceRequest
 from shared.store.idempotency import Earlier
 from shared.store.records import JobRow
@@ -239,7 +240,8 @@ async def _send_pieces(
         pieces, taker = call.pieces(stream), send.taker()
         if pieces is stream and taker is not None:
             stream.pass_to(taker if copy is None else noting(taker, copy.add))
-        async for piece in pieces:
+        following = piece_by_piece(pieces)
+        while (piece := await following()) is not None:
             if taker is None or not taker(piece):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             if copy is not None:

@@ -89,6 +89,16 @@ class Corked(asyncio.Transport):
         elif not self._transport.is_closing() and self._may_leave():
             self._transport.write(data)
 
+    def pass_on(self, data: bytes) -> None:
+        """Send what the loop has just read from another connection, behind what waits.
+
+        A turn hands out all that it has read before it sends, so these leave together anyway.
+        """
+        if self._held or self._refused is not None:
+            self.write(data)
+        else:
+            self._transport.write(data)
+
     @override
     def writelines(self, list_of_data: Iterable[Piece]) -> None:
         """Send at once."""

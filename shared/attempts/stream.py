@@ -1,9 +1,10 @@
 """One call for a stream: silent until the first content, explicit about its end."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 import msgspec
+from typing_extensions import override
 
 from shared.attempts.in_time import beginning_in_time
 from shared.attempts.whole import MAX_ANSWER_BYTES
@@ -15,12 +16,14 @@ from shared.providers.exchange import (
     Exchange,
     HttpResponse,
     OpenResponse,
+    Pieces,
     PlainScanner,
     PushedChunks,
     Scan,
     StreamScanner,
     Taker,
     Transport,
+    piece_by_piece,
 )
 
 DRAIN_S = 0.25
@@ -32,10 +35,10 @@ FINISH_S = 1.0
 MAX_STREAM_BYTES = 64 * 1024 * 1024
 
 
-class UpstreamStream:
+class UpstreamStream(Pieces):
     """A provider's stream that has shown content; before that it may fail without a trace.
 
-    Iterating yields bytes in the served dialect and raises UpstreamError when the stream breaks.
+    Its pieces are bytes in the served dialect; UpstreamError is raised when the stream breaks.
     After the last of them `whole` is True. `out_of_time`: it broke because its own time, or all
     of the call's, was over while it flowed. Close it in any case.
     """
@@ -54,6 +57,7 @@ class UpstreamStream:
         transport = beginning_in_time(transport, timeouts, clock)
         self._call = transport.open(exchange.request, connect_s=timeouts.connect_s)
         self._chunks: AsyncIterator[bytes] | None = None
+        self._chunk: Callable[[], Awaitable[bytes | None]]
         self._held = b""
         self._ends_s = 0.0
         self._content_s = 0.0
@@ -81,7 +85,8 @@ class UpstreamStream:
                 response = await self._call.__aenter__()
                 await self._check_head(response)
                 self._chunks = response.chunks()
-                await self._read_to_content(self._chunks)
+                self._chunk = piece_by_piece(self._chunks)
+                await self._read_to_content()
         except TimeoutError as error:
             await self.aclose()
             raise UpstreamError(FailureKind.TIMEOUT, f"No content within {first_s:g} s.") from error
@@ -100,11 +105,10 @@ class UpstreamStream:
         if (refused := self._exchange.refuse_head(response.status, response.headers)) is not None:
             raise refused
 
-    async def _read_to_content(self, chunks: AsyncIterator[bytes]) -> None:
+    async def _read_to_content(self) -> None:
         held = []
         while True:
-            chunk = await anext(chunks, None)
-            scan = self._scanned(chunk)
+            scan = self._scanned(await self._chunk())
             if scan.error is not None:
                 raise scan.error
             held.append(scan.out)
@@ -209,15 +213,7 @@ class UpstreamStream:
             self.whole = False
         return scan
 
-    def __aiter__(self) -> "UpstreamStream":
-        return self
-
-    async def __anext__(self) -> bytes:
-        piece = await self.piece()
-        if piece is None:
-            raise StopAsyncIteration
-        return piece
-
+    @override
     async def piece(self) -> bytes | None:
         """Return the next bytes, which may be none, or None at the end of the whole answer.
 
@@ -234,7 +230,7 @@ class UpstreamStream:
         if self.scanner.finished and self._finish_s is None:
             self._expect_the_end()
         try:
-            chunk = await self._patience.wait(anext(self._chunks, None))
+            chunk = await self._patience.wait(self._chunk())
         except TimeoutError as error:
             if self._finish_s is not None:
                 self.whole = self._silent = True
@@ -283,16 +279,16 @@ class UpstreamStream:
         self._patience.end()
         try:
             if self.whole and not self._silent and self._chunks is not None:
-                await self._drain(self._chunks)
+                await self._drain()
         finally:
             await self._call.__aexit__(None, None, None)
 
-    async def _drain(self, chunks: AsyncIterator[bytes]) -> None:
-        if isinstance(chunks, PushedChunks) and chunks.ended():
+    async def _drain(self) -> None:
+        if isinstance(self._chunks, PushedChunks) and self._chunks.ended():
             return
         with suppress(TimeoutError, UpstreamError):
             async with self._clock.timeout(DRAIN_S):
-                while await anext(chunks, None) is not None:
+                while await self._chunk() is not None:
                     pass
 
 

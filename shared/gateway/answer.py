@@ -1,6 +1,6 @@
 """What goes into the gateway beside the request, and what comes out."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Literal, Protocol
 
 import msgspec
@@ -143,7 +143,10 @@ class ServedStream(Protocol):
     @property
     def standing(self) -> Standing | None: ...
 
-    def __aiter__(self) -> "ServedStream": ...
+    async def piece(self) -> bytes | None:
+        """Return the next bytes, or None after the last."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     async def __anext__(self) -> bytes: ...
 

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 
+from typing_extensions import override
+
 from shared.cache.entry import Entry
 from shared.errors import FailedAttempt
 from shared.gateway.answer import CacheTold, CostDoubt, ServedStream, noting
 from shared.gateway.leading import Led, NotedBooks
 from shared.gateway.replay import Recording, told_again
 from shared.limits.limiter import Standing
-from shared.providers.exchange import Taker
+from shared.providers.exchange import Pieces, Taker
 from shared.providers.request import InferenceRequest
 
 
-class RecordedStream:
+class RecordedStream(Pieces):
     """Passes a stream on, and keeps the whole answer once it has ended as it should."""
 
     def __init__(
@@ -74,23 +76,21 @@ class RecordedStream:
         """What is left of the caller's limits."""
         return self._stream.standing
 
-    def __aiter__(self) -> "RecordedStream":
-        return self
-
     def pass_to(self, taker: Taker) -> None:
         """Give `taker` pieces as they arrive, and keep them as any others."""
         self._stream.pass_to(noting(taker, self._recording.add))
 
-    async def __anext__(self) -> bytes:
+    @override
+    async def piece(self) -> bytes | None:
         try:
-            piece = await self._stream.__anext__()
-        except StopAsyncIteration:
-            self._keep()
-            raise
+            piece = await self._stream.piece()
         except Exception:
             self._led.found(None)  # broken off: the others had better not wait for each other
             raise
-        self._recording.add(piece)
+        if piece is None:
+            self._keep()
+        else:
+            self._recording.add(piece)
         return piece
 
     async def aclose(self) -> None:
@@ -117,7 +117,7 @@ class RecordedStream:
         self._led.streamed(entry, good.opening.route)
 
 
-class ReplayedStream:
+class ReplayedStream(Pieces):
     """A kept answer as a stream: nobody is asked, nothing is charged."""
 
     tries = 0
@@ -134,16 +134,12 @@ class ReplayedStream:
         self.dropped = entry.dropped
         self._pieces = pieces
 
-    def __aiter__(self) -> "ReplayedStream":
-        return self
-
     def pass_to(self, taker: Taker) -> None:
         """Do nothing: all of it is here, and nobody waits."""
 
-    async def __anext__(self) -> bytes:
-        for piece in self._pieces:
-            return piece
-        raise StopAsyncIteration
+    @override
+    async def piece(self) -> bytes | None:
+        return next(self._pieces, None)
 
     async def aclose(self) -> None:
         """Need no more."""

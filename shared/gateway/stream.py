@@ -1,6 +1,7 @@
 """A stream on its way to a caller. It owns its settlement: one place, whatever happens."""
 
 import msgspec
+from typing_extensions import override
 
 from shared.attempts.recovery import Differs
 from shared.attempts.stream import UpstreamStream
@@ -12,12 +13,12 @@ from shared.gateway.runner import Runner
 from shared.ledger.books import Outcome
 from shared.ledger.cost import usd_text
 from shared.limits.limiter import Standing
-from shared.providers.exchange import Taker
+from shared.providers.exchange import Pieces, Taker
 from shared.telemetry.tally import observe_recovery
 
 
-class AnswerStream:
-    """Yields bytes in the served dialect, the first of them with content.
+class AnswerStream(Pieces):
+    """Bytes in the served dialect, the first of them with content.
 
     Raises StreamInterrupted when the upstream breaks: an explicit error event is then due, never a
     made-up end. Where the route allows it, others are asked first to go on. `aclose` before the
@@ -73,16 +74,14 @@ class AnswerStream:
         """What is left of the caller's limits."""
         return self._runner.ticket.standing
 
-    def __aiter__(self) -> "AnswerStream":
-        return self
-
     def pass_to(self, taker: Taker) -> None:
         """Give `taker` pieces as they arrive, while nobody else has had to go on."""
         if self._recovery is not None:
             taker = noting(taker, self._recovery.told.add)
         self._upstream.pass_to(taker)
 
-    async def __anext__(self) -> bytes:
+    @override
+    async def piece(self) -> bytes | None:
         while not self._settled:
             try:
                 piece = await self._upstream.piece()
@@ -101,7 +100,7 @@ class AnswerStream:
                 return self._upstream.scanner.closing(self._cost_text())
             if piece:
                 return piece
-        raise StopAsyncIteration
+        return None
 
     def _told(self, recovery: Recovery, piece: bytes | None) -> bytes:
         """Return the next bytes, remembered; those after the last event for None.

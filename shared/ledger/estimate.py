@@ -44,6 +44,10 @@ class Asked(Protocol):
         """Its body."""
 
     @property
+    def only_text(self) -> bool:
+        """Whether it is certain that nothing but text is in its messages."""
+
+    @property
     def message_count(self) -> int:
         """How many messages it has, 1 if it has no list of them."""
 
@@ -149,7 +153,9 @@ def counted_tokens(request: Asked) -> int:
 
 
 def _input_tokens(request: Asked, bytes_per_token: int) -> int:
-    media_bytes, media_tokens = _MEDIA.get(request.endpoint, _media)(request.raw)
+    media_bytes = media_tokens = 0
+    if not request.only_text:
+        media_bytes, media_tokens = _MEDIA.get(request.endpoint, _media)(request.raw)
     text_bytes = max(0, len(request.raw) - media_bytes)
     messages = MESSAGE_TOKENS * request.message_count
     return -(-text_bytes // bytes_per_token) + messages + media_tokens

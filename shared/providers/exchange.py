@@ -5,11 +5,13 @@ protocols; the sockets are in `transport.py`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Protocol
 
 import msgspec
+from typing_extensions import override
 
 from shared.chat.usage import Usage
 from shared.errors import UpstreamError
@@ -39,7 +41,29 @@ Taker = Callable[[bytes], bool]
 """Takes bytes at once, or returns False: then they have to go the long way."""
 
 
-class PushedChunks(AsyncIterator[bytes]):
+class Pieces(AsyncIterator[bytes]):
+    """Bytes as they come. They can be iterated, too, which ends in an exception more."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def piece(self) -> bytes | None:
+        """Return the next bytes, which may be none, or None after the last."""
+
+    @override
+    async def __anext__(self) -> bytes:
+        piece = await self.piece()
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+
+def piece_by_piece(pieces: AsyncIterator[bytes]) -> Callable[[], Awaitable[bytes | None]]:
+    """Return what gives the next of them each time, and None after the last."""
+    return pieces.piece if isinstance(pieces, Pieces) else partial(anext, pieces, None)
+
+
+class PushedChunks(Pieces):
     """The bytes of an answer, of which not all have to wait for the reader's task to be woken."""
 
     __slots__ = ()

@@ -243,13 +243,13 @@ class _Chunks(PushedChunks):
         return self._answer.ended and not self._answer.buffered_bytes
 
     @override
-    async def __anext__(self) -> bytes:
+    async def piece(self) -> bytes | None:
         answer = self._answer
         while not answer.buffered_bytes:
             if answer.failure is not None:
                 raise answer.failure
             if answer.ended:
-                raise StopAsyncIteration
+                return None
             await answer.more()
         return answer.take()
 

@@ -158,7 +158,7 @@ class Connection(asyncio.BaseProtocol):
     def eof_received(self) -> None:
         """Let the transport close itself; `connection_lost` does the rest."""
 
-    def feed(self, data: bytes | memoryview) -> None:
+    def feed(self, data: bytes) -> None:
         """Take bytes from the server."""
         answer = self._answer
         if answer is None:
@@ -238,4 +238,4 @@ class TlsConnection(Connection, asyncio.BufferedProtocol):
 
     @override
     def buffer_updated(self, nbytes: int) -> None:
-        self.feed(self._home.read_buffer[:nbytes])
+        self.feed(bytes(self._home.read_buffer[:nbytes]))

@@ -73,7 +73,7 @@ class Parser:
         """Take the head for the whole answer, as that to a HEAD is."""
         self._bodiless = True
 
-    def feed(self, data: bytes | memoryview) -> None:
+    def feed(self, data: bytes) -> None:
         """Take bytes as they come, however they are cut.
 
         Raises:
@@ -92,7 +92,7 @@ class Parser:
         if self._barren_bytes > MAX_BARREN_BYTES and not self.complete:
             raise Unreadable
 
-    def chunk(self, data: bytes | memoryview) -> bytes | None:
+    def chunk(self, data: bytes) -> bytes | None:
         """Return the piece of the body in `data` if that is one whole chunk and nothing else.
 
         The parser stays between two chunks, where it is, and needs not hear of it. None where it
@@ -100,7 +100,6 @@ class Parser:
         """
         if not self._between:
             return None
-        data = bytes(data)
         start = _chunk_start(data[:_SIZE_LINE_BYTES], len(data))
         return data[start:-2] if start and data.endswith(b"\r\n") else None
 

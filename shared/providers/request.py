@@ -96,6 +96,12 @@ class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return None
 
     @property
+    def only_text(self) -> bool:
+        """Whether it is certain that nothing but text is in its messages."""
+        history = self.history
+        return history is not None and not history.parts and history.raw is self.raw
+
+    @property
     def include_usage(self) -> bool:
         """Whether the caller asked for the usage chunk."""
         options = self.head.stream_options

@@ -257,6 +257,39 @@ def test_where_an_errand_fails_nothing_leaves_that_waits_for_it_until_it_is_done
         assert (b"againagain", 1) == (wire.written, disk.asked)
 
 
+@given(st.lists(st.sampled_from(["write", "pass on", "large", "turn", "flush"])))
+def test_what_is_passed_on_keeps_its_place(steps):
+    with Turning() as turning:
+        corked, told = turning.corked(wire := PipeTransport()), []
+        for number, step in enumerate(steps):
+            piece = b"%d " % number
+            if step == "turn":
+                turning.turn()
+            elif step == "flush":
+                corked.flush()
+            elif step == "pass on":
+                corked.pass_on(piece)
+                told.append(piece)
+            else:
+                filling = piece * (20_000 if step == "large" else 1)
+                corked.write(filling)
+                told.append(filling)
+        turning.turn()
+
+        assert b"".join(told) == wire.written
+
+
+def test_what_is_passed_on_waits_for_errands_where_all_else_does():
+    with Turning() as turning:
+        done = []
+        careful = Corked(wire := PipeTransport(), turning.loop, lambda _error: None)
+        cork_of(turning.loop).first(lambda: done.append(wire.written), turning.loop)
+        careful.pass_on(b"hello")
+        turning.turn()
+
+        assert ([b""], b"hello") == (done, wire.written)
+
+
 @given(st.lists(st.sampled_from(["errand", "write", "large", "turn"])))
 def test_nothing_overtakes_an_errand(steps):
     """Whatever is written after an errand was given finds it done when it leaves."""

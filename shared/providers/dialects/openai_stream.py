@@ -13,7 +13,7 @@ from shared.chat.usage import Usage
 from shared.errors import FailureKind, UpstreamError
 from shared.providers.dialects.openai_errors import body_of, error_inside, read_error
 from shared.providers.dialects.openai_usage import usage_from
-from shared.providers.dialects.sse import EventTooLarge, SseParser
+from shared.providers.dialects.sse import CR, EventTooLarge, SseParser
 from shared.providers.exchange import Scan
 
 DONE = b"data: [DONE]\n\n"
@@ -103,7 +103,7 @@ class OpenAIScanner:
             chunk.startswith(b"data: ")
             and chunk.endswith(b"\n\n")
             and self._between
-            and b"\r" not in chunk
+            and CR not in chunk
         ):
             count = chunk.count(b"\n\ndata: ") + 1
             if chunk.count(b"\n") == 2 * count:

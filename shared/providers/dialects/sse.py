@@ -11,6 +11,9 @@ import msgspec
 EVENT_LIMIT_BYTES = 2 * 1024 * 1024
 """No known provider sends larger events; images inside deltas stay below 1.5 MB."""
 
+# Looking for a byte by its number is at once; by a text, an exception is made and thrown away.
+CR, LF = b"\r\n"
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -59,13 +62,13 @@ class SseParser:
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
-        if b"\n" not in chunk and b"\r" not in chunk:
+        if LF not in chunk and CR not in chunk:
             self._keep(chunk)
             return []
         self._pieces.append(chunk)
         text = b"".join(self._pieces)
         self._pieces.clear()
-        if b"\r" in text:
+        if CR in text:
             self._after_cr = text.endswith(b"\r")
             text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *lines, rest = text.split(b"\n")
@@ -81,7 +84,7 @@ class SseParser:
 
         None where there is anything else, or less; then nothing has been taken.
         """
-        if self._pieces or self._data or self._name or self._after_cr or b"\r" in chunk:
+        if self._pieces or self._data or self._name or self._after_cr or CR in chunk:
             return None
         events = []
         for lines in chunk[:-2].split(b"\n\n"):
@@ -89,7 +92,7 @@ class SseParser:
             if lines.startswith(b"event: "):
                 named, _, line = lines.partition(b"\n")
                 name = named[7:]
-            if not line.startswith(b"data: ") or b"\n" in line or len(line) > self._limit_bytes:
+            if not line.startswith(b"data: ") or LF in line or len(line) > self._limit_bytes:
                 return None
             if data := line[6:]:
                 events.append(SseEvent(data, name))

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from api.asgi import KEEP_ALIVE_S, Sender, while_taken
 from api.cycle import Cycle
 from shared.clock import SystemClock
+from shared.corked import Corked
 from tests.edge.api.conftest import KEY
 from tests.edge.api.messages import URL, Line, line, routes
 from tests.fakes.pipe import PipeTransport
@@ -199,7 +200,7 @@ async def flowing() -> tuple[Cycle, Sender, PipeTransport]:
     """Return an answer in chunks whose head is sent."""
     wire = PipeTransport()
     owner = SimpleNamespace(
-        transport=wire,
+        transport=Corked(wire, asyncio.get_running_loop()),
         flow=FlowControl(wire),
         loop=asyncio.get_running_loop(),
         expect_100_continue=False,
@@ -228,6 +229,7 @@ async def test_no_event_that_flows_is_cut_in_two():
     await sender(sign(b"data: 2"))
     await sender.between(sign(b":\n\n"))
 
+    await asyncio.sleep(0)
     chunks = wire.written.split(b"\r\n")[1::2]
     assert [b"data: 1", b"\n\n", b":\n\n", b"data: 2"] == chunks
 
@@ -248,6 +250,7 @@ async def test_nothing_flows_past_a_sign_under_way():
     await sender({"type": "http.response.body", "body": b"", "more_body": False})
     assert not take(b"data: late\n\n")
 
+    await asyncio.sleep(0)
     chunks = wire.written.split(b"\r\n")[1::2]
     assert [b":1\n\n", b":2\n\n", b"data: x\n\n", b""] == chunks[:4]
 

@@ -2,15 +2,22 @@
 
 import json
 
+import msgspec
 import pytest
 
 from shared.chat.usage import MOST_TOKENS
+from shared.gateway.parse import parse_request
 from shared.ledger.estimate import MOST_OUTPUT_TOKENS, counted_tokens, guessed_usage, worst_case
 from tests.pure.providers.test_adapters import asked
 
 
 def body(*messages, **fields):
     return asked(messages=list(messages), **fields)
+
+
+def read(*messages):
+    """Return the request as it comes to be of a caller's body."""
+    return parse_request("/v1/chat/completions", body(*messages).raw)
 
 
 USER = {"role": "user", "content": "x" * 1_000}
@@ -63,6 +70,34 @@ def test_media_count_by_rule_not_by_their_base64(part, tokens):
     estimate = worst_case(body({"role": "user", "content": [part]}), hold_output_tokens=1)
 
     assert tokens <= estimate.input_tokens <= tokens + 120
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "hello",
+        'say "image_url" and "file"',
+        None,
+        [{"type": "text", "text": "hello"}],
+        [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 4_000}}],
+    ],
+)
+def test_what_a_look_at_the_messages_told_changes_no_estimate(content):
+    request = read(USER, {"role": "assistant", "content": content})
+    unread = msgspec.structs.replace(request, history=None)
+
+    assert not unread.only_text
+    assert request.only_text is (not isinstance(content, list))
+    assert worst_case(unread, hold_output_tokens=9) == worst_case(request, hold_output_tokens=9)
+
+
+def test_what_another_body_held_tells_nothing_of_this_one():
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 400_000}}
+    other = read({"role": "user", "content": [picture]})
+    request = msgspec.structs.replace(read(USER), raw=other.raw)
+
+    assert not request.only_text
+    assert worst_case(request, hold_output_tokens=9).input_tokens < 10_000
 
 
 def test_base64_as_plain_text_is_text():
