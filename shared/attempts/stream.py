@@ -1,6 +1,6 @@
 """One call for a stream: silent until the first content, explicit about its end."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import msgspec
@@ -56,7 +56,7 @@ class UpstreamStream(Pieces):
         self._patience = clock.patience(self._patient_until_s)
         transport = beginning_in_time(transport, timeouts, clock)
         self._call = transport.open(exchange.request, connect_s=timeouts.connect_s)
-        self._chunks: AsyncIterator[bytes] | None = None
+        self._pushed: PushedChunks | None = None
         self._chunk: Callable[[], Awaitable[bytes | None]]
         self._held = b""
         self._ends_s = 0.0
@@ -84,8 +84,9 @@ class UpstreamStream(Pieces):
             async with self._clock.timeout(first_s):
                 response = await self._call.__aenter__()
                 await self._check_head(response)
-                self._chunks = response.chunks()
-                self._chunk = piece_by_piece(self._chunks)
+                chunks = response.chunks()
+                self._pushed = chunks if isinstance(chunks, PushedChunks) else None
+                self._chunk = piece_by_piece(chunks)
                 await self._read_to_content()
         except TimeoutError as error:
             await self.aclose()
@@ -121,12 +122,12 @@ class UpstreamStream(Pieces):
 
         What it does not take, and all that ends a stream or may end it, is a piece as always.
         """
-        if isinstance(self._chunks, PushedChunks) and not self.scanner.finished:
+        if self._pushed is not None and not self.scanner.finished:
             self._taker = taker
             take = self._take
             if isinstance(self.scanner, PlainScanner):
                 self._plain, take = self.scanner.plain, self._take_plain
-            self._chunks.pass_to(take)
+            self._pushed.pass_to(take)
 
     def _take(self, chunk: bytes) -> bool:
         """Pass a chunk on at once, while somebody waits in `piece`, if that is all there is to do.
@@ -169,8 +170,8 @@ class UpstreamStream(Pieces):
 
     def _take_no_more(self) -> None:
         self._taker = _nobody
-        if isinstance(self._chunks, PushedChunks):
-            self._chunks.pass_to(None)
+        if self._pushed is not None:
+            self._pushed.pass_to(None)
 
     def _read_ahead(self, chunk: bytes) -> Scan:
         """Return what was found in the chunk's beginning by `_take`, with what is in its rest."""
@@ -225,7 +226,7 @@ class UpstreamStream(Pieces):
             return held
         if self._failure is not None:
             raise self._failure
-        if self.whole or self._chunks is None:
+        if self.whole:
             return None
         if self.scanner.finished and self._finish_s is None:
             self._expect_the_end()
@@ -278,13 +279,13 @@ class UpstreamStream(Pieces):
         self._take_no_more()
         self._patience.end()
         try:
-            if self.whole and not self._silent and self._chunks is not None:
+            if self.whole and not self._silent:
                 await self._drain()
         finally:
             await self._call.__aexit__(None, None, None)
 
     async def _drain(self) -> None:
-        if isinstance(self._chunks, PushedChunks) and self._chunks.ended():
+        if self._pushed is not None and self._pushed.ended():
             return
         with suppress(TimeoutError, UpstreamError):
             async with self._clock.timeout(DRAIN_S):
