@@ -14,7 +14,7 @@ from shared.ledger.binding import NOTHING_ASKED, Asked, Bound
 from shared.ledger.budgets import BudgetTable, longest_call_s
 from shared.ledger.envelopes import enclosures_of
 from shared.ledger.grants import Need, Stock, limit_of, traded
-from shared.ledger.holds import CHOICE_WAIT_S, Hold, Holds, hold_of
+from shared.ledger.holds import CHOICE_WAIT_S, Hold, Holds, hold_of, patience_of
 from shared.ledger.rule import BudgetRule
 from shared.ledger.trader import HOLD_WAIT_S
 from shared.store.budgets import Trade
@@ -87,9 +87,9 @@ class JobHolds:
         self, bound: Bound, refs: Mapping[BudgetRule, BudgetRef], amount: int, deadline: Deadline
     ) -> Bound:
         """Return what the call is held in: without the places whose own budgets are spent."""
+        patience_s = patience_of(bound)
         while True:
             windows = {refs[rule]: rule for rule in bound.rules if rule.rejects}
-            patience_s = CHOICE_WAIT_S if bound.has_choice else HOLD_WAIT_S
             until_s = min(self._clock.monotonic() + patience_s, deadline.at_s)
             try:
                 missing = await self._take(windows, amount, until_s) if windows else None
@@ -97,17 +97,20 @@ class JobHolds:
                 left = bound.without(refused.limit_source)
                 if left is None:
                     raise
-                bound = left
+                bound, patience_s = left, patience_of(left)
                 continue
             if missing is None:
                 return bound
             left = bound.without(missing.budget_id)
-            if left is None:
+            if left is not None:
+                bound, patience_s = left, patience_of(left)
+            elif patience_s == CHOICE_WAIT_S:
+                patience_s = HOLD_WAIT_S - CHOICE_WAIT_S  # to go elsewhere would not help
+            else:
                 raise RateLimitExceeded(
                     f"Calls that run hold the rest of the budget {missing.budget_id}.",
                     retry_after_s=HOLD_WAIT_S,
                 )
-            bound = left
 
     async def _take(self, windows: Windows, amount: int, until_s: float) -> BudgetRef | None:
         """Take the amount in all windows; return one whose money stays held by others."""

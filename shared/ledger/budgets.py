@@ -116,7 +116,11 @@ def _owner(match: BudgetMatch) -> str:
     fields: Iterable[tuple[str, str | None]] = (
         (name, getattr(match, name)) for name in match.__struct_fields__
     )
-    return ",".join(f"{name}:{value}" for name, value in fields if value is not None) or "all"
+    named = [(name, value) for name, value in fields if value is not None]
+    if named and named[0][0] == "user":
+        # As it is, the budget of a user `acme/ann` would be that of the tenant acme's user ann.
+        named[0] = "user", named[0][1].replace("%", "%25").replace("/", "%2F")
+    return ",".join(f"{name}:{value}" for name, value in named) or "all"
 
 
 def _matching(rule: BudgetRule, match: BudgetMatch, named: Mapping[str, str]) -> Binding:

@@ -142,10 +142,14 @@ class Grant:
         return self.rule.limit_nanousd + self.raised
 
     @property
+    def room(self) -> int:
+        """What a call could hold here if all that is left came to it, by what SQL last told."""
+        return self.limit - self.settled - self.granted + max(0, self.free)
+
+    @property
     def share(self) -> int:
         """What this process may have in stock, by what SQL last told."""
-        left = self.limit - self.settled - self.granted
-        return share_of(left + max(0, self.free))
+        return share_of(self.room)
 
     def take(self, amount: int) -> None:
         """Hold an amount; whoever calls this has looked at `free`."""

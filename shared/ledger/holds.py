@@ -15,7 +15,7 @@ from shared.errors import BudgetExceeded, StoreUnavailable
 from shared.identity import Principal
 from shared.ids import IdMaker, new_id
 from shared.ledger.accounts import SLACK_S
-from shared.ledger.binding import NOTHING_ASKED, Asked, Stop
+from shared.ledger.binding import NOTHING_ASKED, Asked, Bound, Stop
 from shared.ledger.budgets import MOST_KEYS, BudgetTable, longest_call_s
 from shared.ledger.envelopes import Enclosure, Envelope, Envelopes
 from shared.ledger.grants import Grant
@@ -149,6 +149,11 @@ def hold_of(
     return HoldApart(everywhere, owner, 0, grants, trader, apart, lefts)
 
 
+def patience_of(bound: Bound) -> float:
+    """Return how long a call waits at first for money that others hold."""
+    return CHOICE_WAIT_S if bound.has_choice else HOLD_WAIT_S
+
+
 class Holds(Protocol):
     """Who sets money aside: a process from its grants, a job in SQL."""
 
@@ -236,16 +241,20 @@ class ProcessHolds:
     async def _waited(self, envelope: Envelope, amount: int, deadline: Deadline) -> Envelope:
         """Return what the call is held in: without the places whose own budgets are spent."""
         envelope = copy(envelope)  # while it waits, others may move theirs on to the next windows
+        patience_s = patience_of(envelope.bound)
         while True:
-            patience_s = CHOICE_WAIT_S if envelope.bound.has_choice else HOLD_WAIT_S
             try:
                 await self._trader.wait(envelope.grants, amount, deadline, patience_s)
             except BudgetExceeded as refused:
                 left = envelope.bound.without(refused.limit_source)
-                if left is None:
+                if left is not None:
+                    envelope = Envelope(left)
+                    envelope.turn_over(self._trader, self._clock.now())
+                    patience_s = patience_of(left)
+                elif patience_s == CHOICE_WAIT_S:
+                    patience_s = HOLD_WAIT_S - CHOICE_WAIT_S  # to go elsewhere would not help
+                else:
                     raise
-                envelope = Envelope(left)
-                envelope.turn_over(self._trader, self._clock.now())
             else:
                 return envelope
 

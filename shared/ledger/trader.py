@@ -215,7 +215,7 @@ class Trader:
             elif (full := _full(waiter.grants, waiter.amount)) is not None:
                 waiter.served.set_exception(full)
             elif now_s >= waiter.until_s:
-                short = next(one for one in waiter.grants if one.free < waiter.amount)
+                short = _shortest(waiter.grants, waiter.amount)
                 waiter.served.set_exception(short.rule.exceeded(short.ends_at, held=True))
             else:
                 still.append(waiter)
@@ -278,6 +278,15 @@ class Trader:
 def _was_served(waiter: _Waiter) -> bool:
     future = waiter.served
     return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _shortest(grants: Iterable[Grant], amount: int) -> Grant:
+    """Return the budget to blame: SQL gives a call all that it needs or nothing of it.
+
+    So one with room enough has nothing to give either, while another lacks some.
+    """
+    lacking = [grant for grant in grants if grant.free < amount]
+    return next((grant for grant in lacking if grant.room < amount), lacking[0])
 
 
 def _full(grants: Iterable[Grant], amount: int) -> GatewayError | None:

@@ -15,9 +15,9 @@ from shared.identity import Principal
 from shared.ids import new_id
 from shared.ledger.binding import Asked, Place
 from shared.ledger.budgets import BudgetTable
-from shared.ledger.holds import ProcessHolds
+from shared.ledger.holds import CHOICE_WAIT_S, ProcessHolds
 from shared.ledger.spool import Spool
-from shared.ledger.trader import Trader
+from shared.ledger.trader import HOLD_WAIT_S, Trader
 from shared.store.budgets import release_expired, standings_of
 from shared.store.engine import open_store
 from shared.store.raises import end_raise, insert_raise, list_raises
@@ -139,6 +139,33 @@ async def test_a_call_goes_elsewhere_when_a_provider_s_money_is_spent(store, fol
         second.release()
         with pytest.raises(BudgetExceeded, match="provider:q/month"):
             await hold(process, 40, Q)
+
+
+async def test_the_budget_that_lacks_money_is_blamed_and_no_other(store, folder):
+    """Where one lacks some, nothing comes from the others either."""
+    config = config_of({"match": {"tenant": "acme"}, "limit_usd": "1"}, of_provider("p", "0.5"))
+    async with running(store, config, folder) as process:
+        await hold(process, 40, P)
+
+        with pytest.raises(BudgetExceeded) as refused:
+            await hold(process, 40, P, within_s=0.2)
+
+        assert "provider:p/month" == refused.value.limit_source
+
+
+async def test_who_could_not_go_without_waits_although_there_are_other_places(store, folder):
+    config = config_of({"match": {"tenant": "acme"}, "limit_usd": "1"}, of_provider("p", "9"))
+    async with running(store, config, folder) as process:
+        first = await hold(process, 80, P, Q)
+        began_s = CLOCK.monotonic()
+        waiting = asyncio.create_task(hold(process, 80, P, Q))
+        await asyncio.wait({waiting}, timeout=3 * CHOICE_WAIT_S)
+        assert not waiting.done()
+        first.release()
+
+        second = await waiting
+        assert second.covers("m", "p")
+        assert CLOCK.monotonic() - began_s < HOLD_WAIT_S
 
 
 async def test_a_budget_that_warns_counts_where_the_attempt_went(store, folder):

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from shared.config.model import Config
+from shared.config.model import Config, MatchedBudget
 from shared.identity import Principal, file_key_id
 from shared.ledger.binding import Asked, Place
 from shared.ledger.budgets import BudgetTable
@@ -181,6 +181,24 @@ def test_no_two_users_share_a_budget():
     found = {bound(key("acme", "x"), user=user).rules[3].budget_id for user in users}
 
     assert len(users) == len(found)
+
+
+def test_a_user_of_all_tenants_shares_no_budget_with_a_tenant_s_user():
+    matched = [
+        {"match": {"user": user}, "window": "day", "limit_usd": "1"}
+        for user in ("acme/ann", "acme%2Fann")
+    ]
+    table = BudgetTable(
+        msgspec.structs.replace(
+            CONFIG, budgets=msgspec.convert(matched, type=tuple[MatchedBudget, ...])
+        )
+    )
+    [template] = [one.rule for one in table.bindings if one.each_user]
+    found = {one.rule.budget_id for one in table.bindings if one.user is not None}
+
+    assert {"user:acme%2Fann/day", "user:acme%252Fann/day"} == found
+    assert "user:acme/ann/day" == template.of_user("ann").budget_id
+    assert all(table.rule(one).budget_id == one for one in found)
 
 
 def test_budgets_are_found_by_their_ids():
