@@ -7,6 +7,7 @@ import msgspec
 
 from shared.errors import InvalidRequest
 from shared.ids import IdMaker
+from shared.telemetry.redaction import without_secrets
 
 DEFAULT_TIMEOUT_S = 3600.0
 """No route's total_s is shortened unless the caller asks for it; this only bounds a mistake."""
@@ -75,11 +76,15 @@ def _wait_s(digits: str) -> int:
 
 
 def request_id_of(headers: Mapping[bytes, bytes]) -> str | None:
-    """Return the caller's own `x-request-id` when it is safe to repeat in logs and headers."""
+    """Return the caller's own `x-request-id` when it is safe to repeat in logs and headers.
+
+    One that looks like a key is not.
+    """
     given = headers.get(b"x-request-id")
     if given is None or _request_id.match(given) is None:
         return None
-    return given.decode()
+    text = given.decode()
+    return text if without_secrets(text) == text else None
 
 
 def books_id(headers: Mapping[bytes, bytes], request_id: str, ids: IdMaker) -> str:

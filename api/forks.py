@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from shared.clock import SystemClock
-from shared.lifeline import lifeline
+from shared.lifeline import lifeline, stop_signals
 from shared.telemetry.folder import retire
 from shared.telemetry.log import get_logger
 from shared.telemetry.metrics import PROCESS_DEATHS
@@ -53,12 +53,12 @@ def supervise_forks(
     """Keep `processes` forks that call `serve` running until a signal; return the exit code.
 
     A child that dies is replaced a second later. When five die in one place within a minute the
-    rest are stopped and the code is 1: the reason stands in their logs. SIGTERM and SIGINT are
+    rest are stopped and the code is 1: the reason stands in their logs. Signals to stop are
     passed on, each time; what is still alive ten seconds after `grace_s` is killed. `on_stop` is
     called first. The children get a SIGTERM when this process is killed (on Linux).
     """
     clock, signals = SystemClock(), list[int]()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         signal.signal(number, lambda heard, _frame: signals.append(heard))
     hold = lifeline(signal.SIGTERM)
     places = [_Place() for _ in range(processes)]
@@ -87,7 +87,7 @@ def _forked(serve: Callable[[], None], hold: Callable[[], None]) -> int:
         return child
     code = 1
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in stop_signals():
             signal.signal(number, signal.SIG_DFL)  # ours would only take a note
         os.setsid()  # a Ctrl-C must reach it once, through its parent
         hold()

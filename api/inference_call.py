@@ -51,6 +51,7 @@ from shared.limits.limiter import Standing
 from shared.providers.dialects.passed import FORM
 from shared.providers.request import InferenceRequest
 from shared.telemetry.bodies import Exchanged, StreamCopy
+from shared.telemetry.redaction import without_secrets
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -206,7 +207,7 @@ class Call:
                 status=status,
                 code=code,
                 tenant_id=None if self.principal is None else self.principal.tenant_id,
-                model=self.model,
+                model=self.model if code is None else _shown(self.model),
                 elapsed_ms=round((self.edge.clock.monotonic() - self.started_s) * 1000, 2),
                 overhead_ms=None if self.overhead_ms is None else round(self.overhead_ms, 2),
                 cache=self.cached,
@@ -326,6 +327,11 @@ CALLS: Mapping[str, type[Call]] = {
     "openai_responses": ResponsesCall,
 }
 """Dialects with customs of their own at the edge."""
+
+
+def _shown(model: str | None) -> str | None:
+    """Return a model's name as it may be logged where a call failed: it may be a slipped key."""
+    return None if model is None else without_secrets(model)
 
 
 def user_of(request: InferenceRequest, headers: dict[bytes, bytes]) -> str | None:

@@ -17,6 +17,7 @@ from typing_extensions import override
 from api.edge import Edge
 from api.protocol import Protocol
 from shared.clock import Deadline
+from shared.lifeline import stop_signals
 from shared.telemetry.log import get_logger
 
 log = get_logger("api")
@@ -41,7 +42,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Server(uvicorn.Server):
-    """Serves until SIGTERM or SIGINT, and loses no request that reached it.
+    """Serves until SIGTERM, SIGHUP or SIGINT, and loses no request that reached it.
 
     Readiness goes first. For `delay_s` seconds callers are still let in, and asked to connect
     elsewhere next; SIGINT, a person's, skips that. Then the door is closed behind those who wait
@@ -61,13 +62,13 @@ class Server(uvicorn.Server):
     @override
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop on SIGTERM and SIGINT, at once on a second one.
+        """Stop on a signal that tells to, at once on a second one.
 
         Unlike uvicorn's own this does not raise the signal again afterwards: the spool is still to
         be flushed then.
         """
         loop = asyncio.get_running_loop()
-        numbers = (signal.SIGTERM, signal.SIGINT)
+        numbers = stop_signals()
         for number in numbers:
             loop.add_signal_handler(number, self._told, number)
         try:
@@ -81,7 +82,7 @@ class Server(uvicorn.Server):
             self.force_exit = True
             self._hurry.set()
             return
-        self._delay_s = self._ending.delay_s if number == signal.SIGTERM else 0.0
+        self._delay_s = 0.0 if number == signal.SIGINT else self._ending.delay_s
         self.should_exit = self._edge.stopping = True
         self._leaving.set()
 

@@ -6,7 +6,6 @@ not at all. After a pause a task runs once and finds everything that became due 
 
 import asyncio
 import os
-import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC
@@ -28,6 +27,7 @@ from scheduler.schedule import SCHEDULE, Row, timetable
 from shared.clock import Clock
 from shared.errors import StoreUnavailable
 from shared.ids import IdMaker
+from shared.lifeline import stop_signals
 from shared.queue.bell import Bell
 from shared.runtime import Runtime, open_runtime
 from shared.settings import load_settings
@@ -131,7 +131,7 @@ async def _resign(leadership: Leadership, clock: Clock) -> None:
 async def _main() -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         loop.add_signal_handler(number, stop.set)
     settings = load_settings(os.environ)
     async with open_runtime(settings, role="scheduler") as runtime:

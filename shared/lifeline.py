@@ -1,4 +1,4 @@
-"""Has the kernel tell a child process that its parent died, also by a kill -9."""
+"""What ends a process: signals, and the death of its parent, told by the kernel."""
 
 import ctypes
 import os
@@ -7,6 +7,15 @@ import sys
 from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Return what tells this process to end in order.
+
+    An orchestrator's, a person's, and that of a terminal that closes, unless `nohup` hides it.
+    """
+    hidden = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return signal.SIGTERM, signal.SIGINT, *(() if hidden else (signal.SIGHUP,))
 
 
 def lifeline(number: signal.Signals) -> Callable[[], None]:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import signal
 from contextlib import AsyncExitStack
 
 import msgspec
@@ -16,6 +15,7 @@ from shared.jobs.batch.held import BatchDesk
 from shared.jobs.commits import Commits
 from shared.jobs.holds import job_holds
 from shared.jobs.run import Desk
+from shared.lifeline import stop_signals
 from shared.queue.tasks import BATCHES, DELIVERIES
 from shared.runtime import Runtime, open_runtime
 from shared.settings import load_settings
@@ -52,13 +52,13 @@ class Stopping(msgspec.Struct, kw_only=True):
 
     @classmethod
     def by_signal(cls, loop: asyncio.AbstractEventLoop) -> "Stopping":
-        """Return events that SIGTERM and SIGINT set: the first one `soon`, the next one `now`."""
+        """Return events that a signal to stop sets: the first one `soon`, the next one `now`."""
         stopping = cls(soon=asyncio.Event(), now=asyncio.Event())
 
         def heard() -> None:
             (stopping.now if stopping.soon.is_set() else stopping.soon).set()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in stop_signals():
             loop.add_signal_handler(number, heard)
         return stopping
 

@@ -12,7 +12,7 @@ from types import FrameType
 
 import msgspec
 
-from shared.lifeline import lifeline
+from shared.lifeline import lifeline, stop_signals
 from shared.store.claims import release_owner
 from shared.store.engine import open_store
 from shared.store.gate import refuse_old_schema
@@ -40,7 +40,7 @@ def supervise(
     """Keep `processes` children of `sluiceway ARGUMENTS` running until a signal; return 0.
 
     A child that dies is replaced within about a second, its leases end at once. The first
-    SIGTERM or SIGINT is passed on and waited for, the second too; what is still alive ten
+    signal to stop is passed on and waited for, the second too; what is still alive ten
     seconds after `grace_s` is killed. When this process is killed, its children get a SIGTERM (on
     Linux).
 
@@ -55,7 +55,7 @@ def supervise(
         signals.append(number)
         heard.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         signal.signal(number, on_signal)
     hold = lifeline(signal.SIGTERM)
     children: list[_Child] = []

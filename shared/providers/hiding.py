@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from shared.errors import UpstreamError
+from shared.telemetry.redaction import without_secrets
 
 MESSAGE_LIMIT = 2_000
 """Characters of a provider's text that are kept."""
@@ -55,4 +56,4 @@ def _without(value: object, secret: str | None) -> object:
 def _plain(text: str, secret: str | None) -> str:
     if secret:
         text = text.replace(secret, "[hidden]")
-    return _SECRETS.sub("[hidden]", text)
+    return without_secrets(_SECRETS.sub("[hidden]", text))

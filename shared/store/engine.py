@@ -6,7 +6,7 @@ slow database turns into `StoreUnavailable`, never into a queue of callers.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -120,6 +120,13 @@ class Tx:
         return postgresql.insert(table) if self.backend == "postgresql" else sqlite.insert(table)
 
 
+_PROOFS: Mapping[Backend, str] = {
+    "postgresql": "SELECT 1",
+    # Without a table SQLite does not even look into its file.
+    "sqlite": "SELECT 1 FROM sqlite_master LIMIT 1",
+}
+
+
 class Store:
     """The database, for as long as a process lives. Made by `open_store`."""
 
@@ -160,7 +167,7 @@ class Store:
         """
         try:
             async with asyncio.timeout(timeout_s), self.read() as tx:
-                await tx.connection.execute(sa.select(1))
+                await tx.connection.execute(sa.text(_PROOFS[self.backend]))
         except TimeoutError as error:
             raise StoreUnavailable(f"the database did not answer in {timeout_s} s") from error
 

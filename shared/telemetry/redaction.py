@@ -17,6 +17,8 @@ _SECRET_VALUE = re.compile(
     r"""
       (?P<bearer>\b(?:Bearer|Basic)\s+)[^\s"',]+      # Authorization headers
     | (?P<user>://[^/\s:@"']*:)[^/\s@"']+(?=@)          # passwords inside URLs
+    | (?P<query>[?&;][\w\-]*(?:key|token|secret|password|passwd|signature|sig|credential)=)
+      [^\s&;"'<>\#]+                                 # parameters of URLs
     | \bsk-[A-Za-z0-9_\-]{8,}                         # OpenAI, Anthropic, our own
     | \b(?:gsk_|xai-|pplx-|whsec_|hf_)[A-Za-z0-9_\-+/=]{8,}
     | \b(?:gh[pousr]_|github_pat_|glpat-|npm_|xox[abeprs]-|[rs]k_live_)[A-Za-z0-9_\-]{10,}
@@ -33,6 +35,7 @@ _MARKS = (
     *("bearer", "basic", "://", "sk-", "gsk_", "xai-", "pplx-", "whsec_", "hf_", "aiza", "ya29."),
     *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "npm_", "xox", "k_live_"),
     *("akia", "asia", "eyj", "private key"),
+    *("key=", "token=", "secret=", "password=", "passwd=", "signature=", "sig=", "credential="),
 )
 _MAX_DEPTH = 6
 
@@ -51,7 +54,7 @@ def without_secrets(text: str) -> str:
 
 
 def _kept_start(found: re.Match[str]) -> str:
-    return (found["bearer"] or found["user"] or "") + HIDDEN
+    return (found["bearer"] or found["user"] or found["query"] or "") + HIDDEN
 
 
 def redacted_value(name: str, value: object, *, depth: int = 0) -> object:

@@ -110,6 +110,32 @@ async def test_a_person_does_not_wait_for_load_balancers(stack: Stack, connect: 
     assert time.monotonic() - started_s < 5
 
 
+@pytest.fixture
+def heeds_hang_ups() -> Iterator[None]:
+    """Whoever runs the tests may have told them to ignore it, as `nohup` does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heeds_hang_ups")
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_a_terminal_that_closes_lets_open_calls_end(
+    stack: Stack, vendor: Upstream, connect: Connect, processes: int
+):
+    vendor.always("slow", partial(slowly, 1.0))
+    api = stack.api("--stop-delay=0", f"--processes={processes}")
+    caller = await connect(api.port)
+    body = {"model": "slow", "messages": [{"role": "user", "content": "hello"}]}
+    caller.send(post("/v1/chat/completions", body, KEY))
+    await in_thread(eventually, lambda: len(vendor.requests) == 1, what="the call")
+
+    api.signal(signal.SIGHUP)
+
+    assert 200 == (await caller.answer()).head.status
+    assert 0 == await in_thread(api.process.wait, 10)
+
+
 async def test_a_second_signal_cuts_the_delay_short(stack: Stack):
     api = stack.api("--stop-delay=60")
     api.signal(signal.SIGTERM)

@@ -252,6 +252,16 @@ async def test_a_database_that_is_away_says_so(url):
     await opened.close()
 
 
+async def test_a_file_that_is_no_database_is_away(tmp_path):
+    path = tmp_path / "x.db"
+    path.write_bytes(b"garbage" * 2000)
+    opened = await open_store(f"sqlite:///{path}")
+
+    with pytest.raises(StoreUnavailable):
+        await opened.ping(5)
+    await opened.close()
+
+
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'test_%'"
 
 

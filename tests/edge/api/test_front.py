@@ -213,6 +213,16 @@ async def test_the_documentation_stands_in_no_frame(http: httpx.AsyncClient):
     )
 
 
+async def test_an_id_that_looks_like_a_key_is_not_repeated(http: httpx.AsyncClient):
+    ids = [
+        (await http.get("/livez", headers={"x-request-id": given})).headers["x-request-id"]
+        for given in ("mine", "sk-other-SECRETaaaaaaaaaaaaaa1")
+    ]
+
+    assert "mine" == ids[0]
+    assert "SECRET" not in ids[1]
+
+
 async def test_a_bug_behind_everything_is_an_internal_error(edge: Edge):
     """It says nothing of what broke."""
 

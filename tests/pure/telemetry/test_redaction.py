@@ -27,6 +27,9 @@ def test_a_field_of_that_name_is_shown(name):
     ("text", "expected"),
     [
         ("failed with sk-sw-abcdefgh1234", "failed with [hidden]"),
+        ("https://h/x?api_key=SECRET99&a=1", "https://h/x?api_key=[hidden]&a=1"),
+        ("https://h/x?a=1&X-Amz-Signature=abc#f", "https://h/x?a=1&X-Amz-Signature=[hidden]#f"),
+        ("https://h/x?max_tokens=5&keys=a", "https://h/x?max_tokens=5&keys=a"),
         ("key=sk-ant-api03-abcdefgh", "key=[hidden]"),
         ("Authorization: Bearer abc.def", "Authorization: Bearer [hidden]"),
         ("redis://u:p4ss@host/0", "redis://u:[hidden]@host/0"),
