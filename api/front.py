@@ -60,7 +60,7 @@ class Front:
         if self._cors is not None and origin is not None and self._cors.allows(origin):
             asked = self._cors.preflight(origin, headers)
             if asked is not None and scope["method"] == "OPTIONS":
-                await send_empty(send, asked)
+                await send_empty(send, [*asked, self._id_of(headers)])
                 return
             send = self._cors.exposing(send, origin)
         path = plain(scope["path"])
@@ -69,7 +69,8 @@ class Front:
             scope = cast("HTTPScope", {**scope, "path": path, "deployment": deployment})
         serve = self._inference.get(path)
         if scope["method"] == "OPTIONS" and (takes := self._takes(path)):
-            await send_empty(send, [(b"allow", ", ".join(takes).encode())])
+            allowed = b"allow", ", ".join(takes).encode()
+            await send_empty(send, [allowed, self._id_of(headers)])
         elif serve is None:
             await self._guarded({**scope, "path": path}, receive, send)
         else:
@@ -101,9 +102,12 @@ class Front:
             log.exception("request.failed", path=scope["path"])
             if started:
                 raise
-            own_id = request_id_of(header_map(scope["headers"])) or self._ids("req")
+            own_id = self._id_of(header_map(scope["headers"]))
             status, body, _ = answer_of(OwnFault(BROKEN))
-            await send_whole(send, status, body, [(b"x-request-id", own_id.encode()), NO_STORE])
+            await send_whole(send, status, body, [own_id, NO_STORE])
+
+    def _id_of(self, headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
+        return b"x-request-id", (request_id_of(headers) or self._ids("req")).encode()
 
 
 def plain(path: str) -> str:

@@ -47,8 +47,9 @@ def check(
 def target_of(url: bytes) -> tuple[str, bytes, bytes]:
     """Return the path of a request's target, as text and as it came, and the query."""
     parsed = httptools.parse_url(url)
-    path = parsed.path.decode("ascii")
-    return unquote(path) if "%" in path else path, parsed.path, parsed.query or b""
+    raw_path = parsed.path or b"/"  # of a target that names no more than the host
+    path = raw_path.decode("ascii")
+    return unquote(path) if "%" in path else path, raw_path, parsed.query or b""
 
 
 def without_upgrade(

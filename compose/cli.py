@@ -14,7 +14,7 @@ from compose.ledger import ledger
 from compose.operate import jobs, queue, workers
 from compose.usage import usage
 from shared.config.mistakes import ConfigError
-from shared.settings import DEFAULT_CONFIGS, Settings, default_config, load_settings
+from shared.settings import DEFAULT_CONFIGS, Settings, SettingsError, default_config, load_settings
 
 GC_ALLOCATIONS = 10_000
 """Imports, calls and jobs leave few cycles behind: looking for them at Python's 700 takes 8 % of a
@@ -235,6 +235,7 @@ def _started() -> Settings:
     from shared.telemetry.metrics import BUILD_INFO
 
     settings = load_settings(os.environ)
+    _check_folder(settings.data_dir)
     configure_logging(level=settings.log_level, console=wants_console(settings.environment))
     loaded = read_config(settings)
     log = get_logger("start")
@@ -242,6 +243,21 @@ def _started() -> Settings:
         log.warning("start.note", note=note)
     BUILD_INFO.labels(_version()).set(1)
     return settings
+
+
+def _check_folder(folder: Path) -> None:
+    """Return if a process can keep its files there.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        why = "" if os.access(folder, os.W_OK | os.X_OK) else "it cannot be written"
+    except OSError as error:
+        why = error.strerror or str(error)
+    if why:
+        raise SettingsError((f"SLUICEWAY_DATA_DIR, {folder}: {why}; name a folder of your own",))
 
 
 def _share_metrics(context: click.Context, processes: int) -> None:

@@ -292,7 +292,8 @@ class Overloaded(OwnFault):
 class StoreUnavailable(OwnFault):
     """The database did not answer in time, or a disk refused; nothing was recorded.
 
-    `billed`: a part of the call had been answered before.
+    What its message says after a colon is for the log alone. `billed`: a part of the call had been
+    answered before.
     """
 
     code = "store_unavailable"

@@ -9,6 +9,7 @@ from shared.errors import (
     GatewayError,
     ModelNotFound,
     RateLimitExceeded,
+    StoreUnavailable,
     StreamInterrupted,
     UpstreamError,
 )
@@ -52,13 +53,19 @@ def kept(error: GatewayError) -> UpstreamError | None:
     return None
 
 
+def _shown(error: GatewayError) -> str:
+    """Return what callers are told; a driver's own words, with addresses and files, are not."""
+    said, colon, _ = error.message.partition(":")
+    return f"{said}." if colon and isinstance(error, StoreUnavailable) else error.message
+
+
 def failure_of(error: GatewayError) -> dict[str, object]:
     """Return `{message, type, param, code}`, with `attempts` and budget facts where there are any.
 
     `upstream_status` stands beside a provider's refusal; it decides the HTTP status at the edge.
     """
     body: dict[str, object] = {
-        "message": error.message,
+        "message": _shown(error),
         "type": _TYPES.get(error.code, "invalid_request_error"),
         "param": error.param,
         "code": error.code,

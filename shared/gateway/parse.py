@@ -128,12 +128,17 @@ def parse_request(endpoint: str, raw: bytes) -> InferenceRequest:
     )
 
 
+_GZIP = b"\x1f\x8b"
+
+
 def _decoded(raw: bytes, *, chats: bool) -> tuple[RequestHead, list[_Turn] | msgspec.Raw | None]:
     """Return the head, and of a chat the messages: taken in, or raw where one is out of the way."""
     try:
         raw.decode()
         return _read(raw) if chats else (_head.decode(raw), None)
     except UnicodeDecodeError as error:
+        if raw.startswith(_GZIP):
+            raise InvalidRequest("The body is compressed; send it as it is.") from error
         raise InvalidRequest(
             f"The body is not UTF-8 (byte {error.start}); send JSON in UTF-8."
         ) from error

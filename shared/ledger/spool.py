@@ -131,7 +131,7 @@ class Spool:
                 with suppress(OSError):
                     os.ftruncate(self._file, self._size)
             raise StoreUnavailable(
-                f"The spool {self.path.name} cannot be written: {error.strerror}."
+                f"The spool cannot be written: {self.path.name}, {error.strerror}."
             ) from error
         self._size += len(lines)
 

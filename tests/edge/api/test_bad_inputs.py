@@ -1,5 +1,6 @@
 """Whatever comes in, a 4xx in OpenAI's shape goes out; never a 500, never a hang."""
 
+import gzip
 import json
 import time
 from datetime import timedelta
@@ -71,6 +72,13 @@ async def test_a_bad_body_is_a_400(http: httpx.AsyncClient, case: str):
     assert_refused(answer, 400, "invalid_request")
     if param is not None:
         assert param == answer.json()["error"]["param"]
+
+
+async def test_a_compressed_body_is_told_from_a_broken_one(http: httpx.AsyncClient):
+    answer = await http.post(CHAT, content=gzip.compress(body()), headers=JSON)
+
+    assert_refused(answer, 400, "invalid_request")
+    assert "compressed" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -253,3 +253,12 @@ def test_a_broken_stream_of_anthropics_ends_in_one_named_event():
         body["error"]["code"],
         body["request_id"],
     )
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+def test_a_database_s_own_words_are_for_the_log(dialect):
+    error = StoreUnavailable('the database failed: connection to "10.0.0.1", port 5432 failed')
+
+    _, body, _ = answer_of(error, dialect)
+
+    assert "the database failed." == msgspec.json.decode(body)["error"]["message"]

@@ -407,3 +407,11 @@ async def test_the_server_as_a_whole_has_options(port: int):
         answer = await wire.ask(request("OPTIONS", "*"))
 
     assert (204, "DELETE, GET, OPTIONS, POST") == (answer.status, answer.headers["allow"])
+    assert answer.headers["x-request-id"]
+
+
+async def test_a_target_that_names_no_more_than_the_host_is_the_root(port: int):
+    async with connected(port) as wire:
+        answers = [await wire.ask(request("GET", f"http://gw.example{path}")) for path in ("", "/")]
+
+    assert answers[0].status == answers[1].status == 404

@@ -71,6 +71,21 @@ def test_a_good_config_is_printed_without_secrets(run, good):
     assert result.stderr.endswith("good.yaml is fine\n")
 
 
+@pytest.mark.parametrize("command", ["api", "worker", "scheduler"])
+def test_a_folder_that_cannot_be_used_is_named(run, good, tmp_path, command):
+    (tmp_path / "file").write_text("")
+    result = run(
+        command,
+        SLUICEWAY_CONFIG=str(good),
+        SLUICEWAY_DATA_DIR=str(tmp_path / "file" / "state"),
+        SLUICEWAY_SECRET_KEY="0123456789abcdef0123456789abcdef",
+    )
+
+    assert 2 == result.exit_code
+    assert "SLUICEWAY_DATA_DIR" in result.stderr
+    assert "Not a directory" in result.stderr
+
+
 def test_the_file_of_the_environment_is_checked(run, good):
     assert 0 == run("check-config", SLUICEWAY_CONFIG=str(good)).exit_code
 
