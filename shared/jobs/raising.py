@@ -63,6 +63,10 @@ async def raise_budget(
         if not now < row.expires_at <= now + LONGEST:
             why = "expires_at must lie ahead, by a year at most."
             raise InvalidRequest(why, param="expires_at")
+        others = sum(one.amount_nanousd for one in await list_raises(tx, [rule.budget_id]))
+        if others + amount > MOST_USD * NANOUSD_PER_USD:
+            why = f"All raises of a budget together are at most {MOST_USD} USD."
+            raise InvalidRequest(why, param="amount_usd")
         await insert_raise(tx, row)
         woken = await queue_waiting(tx, BUDGET, rule.tenant_id, AT_ONCE)
     for priority in CLASSES if woken else ():

@@ -222,9 +222,13 @@ async def wrong_batches(tx: Tx, since: datetime) -> list[Row]:
     )
 
 
+COUNTED = ("_tokens", "_characters", "_searches", "_ms", "reported_nanousd")
+"""How the columns end that are never below zero, beside the cost."""
+
+
 async def wrong_rows(tx: Tx, since: datetime) -> list[Row]:
     """Return rows that cannot be: a cost or count below zero, a lost call that is not flagged."""
-    counts = [column for column in ledger.c if column.name.endswith("_tokens")]
+    counts = [column for column in ledger.c if column.name.endswith(COUNTED)]
     return await _found(
         tx,
         sa.select(ledger.c.attempt_id, _cost, ledger.c.outcome).where(

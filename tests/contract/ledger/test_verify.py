@@ -174,6 +174,14 @@ PLANTED = {
         "UPDATE ledger SET cost_nanousd = -5 WHERE attempt_id = 'att_lost'",
         {"row_impossible", "window_off", "settled_off"},
     ),
+    "a length below zero": (
+        "UPDATE ledger SET duration_ms = -1 WHERE attempt_id = 'att_1'",
+        {"row_impossible"},
+    ),
+    "a price by the provider below zero": (
+        "UPDATE ledger SET reported_nanousd = -1 WHERE attempt_id = 'att_lost'",
+        {"row_impossible"},
+    ),
     "a lost call without its flag": (
         "UPDATE ledger SET estimated = FALSE WHERE attempt_id = 'att_lost'",
         {"row_impossible", "window_off"},

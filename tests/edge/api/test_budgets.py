@@ -138,6 +138,15 @@ async def test_what_is_no_raise_is_refused(ask, body):
     assert (400, "invalid_request") == (status, answer["error"]["code"])
 
 
+async def test_all_raises_of_a_budget_together_have_a_bound(ask):
+    asked = [
+        await ask("POST", raises(MODEL), json={"amount_usd": amount})
+        for amount in ("600000000", "600000000", "400000000")
+    ]
+
+    assert [201, 400, 201] == [status for status, _ in asked]
+
+
 @pytest.mark.parametrize("budget_id", ["tenant:acme/day", "user:acme/*/day", "nonsense"])
 async def test_what_is_no_budget_is_not_raised(ask, budget_id):
     assert 404 == (await ask("POST", raises(budget_id), json={"amount_usd": "1"}))[0]
