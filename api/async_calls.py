@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 from litestar.types import Receive
 
-from api.call import Preference, tags, text_header
+from api.call import Preference, named_headers, tags, text_header
 from api.closing import Closing
 from api.connection import while_connected
 from api.errors import body_of, status_of
@@ -79,7 +79,7 @@ class AsyncCalls:
             tags=tags(headers),
             user=request.user or text_header(headers, b"x-sluiceway-user"),
             model=request.head.model,
-            headers=dict(request.headers),
+            headers={**self.rule_headers(headers), **request.headers},
             streamed=streamed,
         )
         async with in_time(self._runtime.clock):
@@ -98,6 +98,10 @@ class AsyncCalls:
         async with in_time(self._runtime.clock):
             shown = await self.shown(row)
         return 202, msgspec.json.encode(shown), extra
+
+    def rule_headers(self, headers: Mapping[bytes, bytes]) -> dict[str, str]:
+        """Return the headers that rules of routes ask for, to be kept with a job."""
+        return named_headers(headers, self._runtime.gateway.kit.catalog.rule_headers)
 
     async def accept(
         self, principal: Principal, order: Order, beside: Beside | None = None

@@ -55,6 +55,7 @@ class Background:
             tags=tags(headers),
             user=request.user or text_header(headers, b"x-sluiceway-user"),
             model=request.head.model,
+            headers=self._async_calls.rule_headers(headers),
             streamed=request.stream,
             response_id=self._runtime.ids("resp"),
         )

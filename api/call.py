@@ -14,6 +14,7 @@ DEFAULT_TIMEOUT_S = 3600.0
 
 MAX_WAIT_S = 60
 MAX_TAGS = 16
+TAGS = b"x-sluiceway-tags"
 
 FORWARDED: Mapping[str, tuple[bytes, ...]] = {
     "anthropic": (b"anthropic-version", b"anthropic-beta"),
@@ -123,7 +124,7 @@ def tags(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     Raises:
         InvalidRequest: not of that form, or more than 16.
     """
-    given = headers.get(b"x-sluiceway-tags")
+    given = headers.get(TAGS)
     if given is None:
         return {}
     found: dict[str, str] = {}
@@ -148,11 +149,12 @@ def dialect_of(headers: Mapping[bytes, bytes]) -> str:
 
 def forwarded(headers: Mapping[bytes, bytes], dialect: str) -> dict[str, str]:
     """Return the headers that the dialect's own vendor is to be sent, in lower case."""
-    return {
-        name.decode(): headers[name].decode("latin-1")
-        for name in FORWARDED.get(dialect, ())
-        if name in headers
-    }
+    return named_headers(headers, FORWARDED.get(dialect, ()))
+
+
+def named_headers(headers: Mapping[bytes, bytes], names: Iterable[bytes]) -> dict[str, str]:
+    """Return those of the headers that the request has, by their names in lower case."""
+    return {name.decode(): headers[name].decode("latin-1") for name in names if name in headers}
 
 
 def text_header(headers: Mapping[bytes, bytes], name: bytes) -> str | None:

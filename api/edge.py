@@ -47,6 +47,7 @@ class Edge:
         self.background = Background(runtime, self.async_calls, self.closing)
         self.idempotency = Idempotency(runtime.store, runtime.clock, runtime.ids, runtime.sealer)
         self.door = Door(runtime.config.server, runtime.lag, room_for_calls())
+        self.rule_headers = runtime.gateway.kit.catalog.rule_headers
         self.caches = runtime.config.cache.enabled
         self.running = 0
         self.stopping = False

@@ -186,7 +186,8 @@ async def _serve_count(
     call: Call, send: Send, principal: Principal, request: InferenceRequest
 ) -> None:
     """Answer how many tokens a question has: by its provider's own count, else by its size."""
-    if call.edge.gateway.counts_tokens(principal, request.head.model):
+    context = call.context(request, own_deadline=False)
+    if call.edge.gateway.counts_tokens(principal, request.head.model, context):
         try:
             await _serve_whole(call, send, principal, request)
         except ChainFailed as failure:

@@ -19,6 +19,7 @@ from api.call import (
     NO_PREFERENCE,
     books_id,
     forwarded,
+    named_headers,
     preference,
     request_id_of,
     tags,
@@ -169,6 +170,7 @@ class Call:
         control = PLAIN if self.edge.caches else None
         if control is not None and b"cache-control" in headers:
             control = read_control(headers[b"cache-control"])
+        names = self.edge.rule_headers
         return CallContext(
             request_id=self.books_id,
             tags=tags(headers),
@@ -176,6 +178,7 @@ class Call:
             session=text_header(headers, b"x-sluiceway-session"),
             own_deadline=own_deadline,
             cache=control,
+            headers=named_headers(headers, names) if names else None,
         )
 
     def overhead(self, upstream_ms: int) -> bytes:

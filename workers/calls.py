@@ -63,6 +63,7 @@ class GatewayCall:
             tags=job.tags,
             user=job.user,
             position=position_of(job),
+            headers=job.headers,
         )
         if job.streamed:
             return await self._streams.call(

@@ -10,8 +10,11 @@ from litestar.params import FromPath, QueryParameter
 
 from api.asgi import AnyRequest
 from api.auth import bearer, header_map
+from api.call import TAGS, named_headers
+from api.call import tags as tags_of
 from api.edge import Edge
 from shared.errors import InvalidApiKey, ModelNotFound, NotFound, PermissionDenied
+from shared.gateway.answer import CallContext
 from shared.health.book import Seen
 from shared.health.facts import Fact
 
@@ -74,17 +77,29 @@ async def explain_route(
     request: AnyRequest,
     rest: FromPath[str],
     session: Annotated[str | None, QueryParameter(description="A session that sticks")] = None,
+    tags: Annotated[str | None, QueryParameter(description="Tags for rules, as k=v,k=v")] = None,
 ) -> dict[str, Any]:
     """Return, for `/admin/routes/{model}/explain`, the targets in the order of being tried now.
 
-    For a short chat request. Chance is drawn anew each time; whose turn it is does not change.
+    For a short chat request with those tags and with this request's own headers: `rule` tells which
+    rule of the route that is `asked` for leads to `model`. Chance is drawn anew each time; whose
+    turn it is does not change.
     """
     only_master(edge, request)
     model = rest.removeprefix("/")
     if not model.endswith(EXPLAIN):
         raise NotFound(f"There is nothing at /admin/routes/{model}; end it in {EXPLAIN}.")
     model = model.removesuffix(EXPLAIN)
-    explanation = edge.gateway.explain(model, session=session)
+    headers = header_map(request.scope["headers"])
+    if tags is not None:
+        headers[TAGS] = tags.encode()
+    context = CallContext(
+        request_id="",
+        tags=tags_of(headers),
+        session=session,
+        headers=named_headers(headers, edge.rule_headers),
+    )
+    explanation = edge.gateway.explain(model, context)
     if explanation is None:
         raise ModelNotFound(f"No route has the name {model!r}.", param="model")
     return explanation

@@ -81,7 +81,7 @@ async def create_job(
         tags=tags(headers),
         user=call.user or text_header(headers, b"x-sluiceway-user"),
         model=call.head.model,
-        headers=forwarded(headers, call.dialect),
+        headers={**edge.async_calls.rule_headers(headers), **forwarded(headers, call.dialect)},
         streamed=keeps_events(call),
     )
     async with in_time(edge.clock):

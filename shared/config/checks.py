@@ -9,6 +9,11 @@ from shared.config.kinds import Kinds
 from shared.config.mistakes import Mistakes, joined, suggested
 from shared.config.model import BudgetMatch, Config, ProviderConfig, RouteConfig, TenantConfig
 
+SECRET_HEADERS = frozenset({
+    "api-key", "authorization", "cookie", "proxy-authorization", "x-api-key", "x-goog-api-key",
+})  # fmt: skip
+"""What no rule may ask for: a key does not belong into a rule, nor with a job."""
+
 
 def check(
     config: Config, kinds: Kinds, mistakes: Mistakes, *, disabled: Container[str] = frozenset()
@@ -76,6 +81,7 @@ def _check_routes(config: Config, mistakes: Mistakes) -> None:
             mistakes.add(f"{path}.retry.max_s", f"must be at least base_s ({route.retry.base_s:g})")
     for index, route in enumerate(config.routes):
         _check_fallbacks(route, frozenset(taken), f"routes[{index}]", mistakes)
+        _check_rules(route, frozenset(taken), f"routes[{index}]", mistakes)
 
 
 def _check_targets(route: RouteConfig, config: Config, path: str, mistakes: Mistakes) -> None:
@@ -109,6 +115,23 @@ def _check_fallbacks(
             mistakes.add(place, "a route with * cannot be a fallback: name one model")
         else:
             _known(name, known, "route", place, mistakes)
+
+
+def _check_rules(route: RouteConfig, known: frozenset[str], path: str, mistakes: Mistakes) -> None:
+    for number, rule in enumerate(route.rules):
+        place = f"{path}.rules[{number}]"
+        if not (rule.when.tags or rule.when.headers or mistakes.below(f"{place}.when")):
+            mistakes.add(f"{place}.when", "needs a tag or a header")
+        for name in rule.when.headers:
+            if name.lower() in SECRET_HEADERS:
+                where = joined(f"{place}.when.headers", name)
+                mistakes.add(where, "holds a secret: a rule cannot ask for it")
+        if rule.route in (route.model, *route.aliases):
+            mistakes.add(f"{place}.route", "a rule cannot lead to its own route")
+        elif "*" in rule.route:
+            mistakes.add(f"{place}.route", "a rule cannot lead to a route with *: name one model")
+        else:
+            _known(rule.route, known, "route", f"{place}.route", mistakes)
 
 
 def _check_tenants(tenants: Sequence[TenantConfig], mistakes: Mistakes) -> None:

@@ -48,12 +48,12 @@ def _joined(below: Branch, above: Branch) -> Branch:
 
 
 def _without_itself(defaults: Branch, route: Branch) -> Branch:
-    """Return the defaults without the route in their fallbacks: the common one has none."""
+    """Return the defaults without what leads to the route itself: fallbacks and rules."""
     model = route.get("model")
     own = model.text if isinstance(model, Leaf) else None
     entries = (
         msgspec.structs.replace(entry, value=_without(entry.value, own))
-        if entry.name in {"fallbacks", "on_failure"}
+        if entry.name in {"fallbacks", "on_failure", "rules"}
         else entry
         for entry in defaults.entries
     )
@@ -63,7 +63,7 @@ def _without_itself(defaults: Branch, route: Branch) -> Branch:
 def _without(node: Node, name: str | None) -> Node:
     match node:
         case Items():
-            kept = (one for one in node.items if not (isinstance(one, Leaf) and one.text == name))
+            kept = (one for one in node.items if not _leads_to(one, name))
             return msgspec.structs.replace(node, items=tuple(kept))
         case Branch():
             inner = (
@@ -73,3 +73,9 @@ def _without(node: Node, name: str | None) -> Node:
             return msgspec.structs.replace(node, entries=tuple(inner))
         case _:
             return node
+
+
+def _leads_to(item: Node, name: str | None) -> bool:
+    """Return whether a fallback, which is a name, or a rule leads to the route."""
+    to = item.get("route") if isinstance(item, Branch) else item
+    return isinstance(to, Leaf) and to.text == name

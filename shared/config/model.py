@@ -23,6 +23,7 @@ from shared.config.conduct import (
     WebhooksConfig,
 )
 from shared.config.price import Price, UnknownPrice
+from shared.config.rules import RouteRule
 from shared.config.section import (
     Date,
     Factor,
@@ -267,6 +268,8 @@ class RouteConfig(Section, frozen=True, kw_only=True):
     `prompt_cache` (`prompt_cache_key`, else the session), or nothing (`off`)."""
     targets: Annotated[tuple[TargetConfig, ...], Meta(min_length=1)]
     """The provider models that may serve it, at least one."""
+    rules: tuple[RouteRule, ...] = ()
+    """Where a call goes instead, by its tags and headers: the first rule that matches."""
     fallbacks: tuple[str, ...] = ()
     """Routes tried when every target failed, within this route's `total_s`. Their own fallbacks are
     not followed."""

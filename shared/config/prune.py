@@ -27,6 +27,12 @@ def without_disabled(
         else:
             notes.append(f'route "{route.model}" is off: none of its providers is on')
     names = {name: route.model for route in routes for name in (route.model, *route.aliases)}
+    notes += [
+        f'a rule of route "{route.model}" is off: so is the route "{rule.route}" it leads to'
+        for route in routes
+        for rule in route.rules
+        if rule.route not in names
+    ]
     providers = {name: one for name, one in config.providers.items() if name not in disabled}
     pruned = msgspec.structs.replace(
         config,

@@ -30,6 +30,7 @@ ProviderName = Annotated[str, Meta(pattern=r"^[^/\s]+$")]
 TenantId = Annotated[str, Meta(pattern=r"^[^/:\s]+$")]
 ModelName = Annotated[str, Meta(pattern=r"^[^*]*\*?$")]
 Headers = Annotated[dict[str, str], Meta(extra={"format": "headers", "secret": True})]
+PublicHeaders = Annotated[dict[str, str], Meta(extra={"format": "headers"})]
 
 FailureName = Literal[
     "rate_limited",

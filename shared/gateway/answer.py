@@ -1,6 +1,6 @@
 """What goes into the gateway beside the request, and what comes out."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Literal, Protocol
 
 import msgspec
@@ -19,7 +19,8 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `own_deadline` says that the caller shortened the time by a header. `session` is what the caller
     says belongs together. `cache` is what it says about caching, None where there is no cache.
-    `position` is where the chain of a job goes on that has run before.
+    `position` is where the chain of a job goes on that has run before. `headers` are those of the
+    request that rules ask for, by names in lower case; None where none does.
     """
 
     request_id: str
@@ -31,6 +32,7 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     own_deadline: bool = False
     cache: CacheControl | None = None
     position: Position | None = None
+    headers: Mapping[str, str] | None = None
 
 
 CostDoubt = Literal["unknown", "estimated"]

@@ -4,7 +4,7 @@ from functools import partial
 
 from typing_extensions import override
 
-from shared.cache.control import CacheControl
+from shared.cache.control import PLAIN
 from shared.cache.flights import Lead
 from shared.cache.wiring import Shelf
 from shared.clock import Deadline
@@ -55,7 +55,7 @@ class CachingGateway(Gateway):
         ask = partial(super().stream, principal, request, holds=holds, context=context)
         if context.cache is None:
             return await ask(deadline=deadline, books=books, route=route)
-        led = self._led(principal, request, context.cache, route)
+        led = self._led(principal, request, context, route)
         if not led.is_ready:
             given = await led.given(principal, context, deadline, partial(replayed, request))
             if given is not None:
@@ -93,7 +93,7 @@ class CachingGateway(Gateway):
         self,
         principal: Principal,
         request: InferenceRequest,
-        control: CacheControl,
+        context: CallContext,
         route: Route | None,
         /,
     ) -> Led:
@@ -101,7 +101,8 @@ class CachingGateway(Gateway):
 
         It has the lead unless another asks the same, and what the cache has where that is at hand.
         """
-        route = route or self._route(principal, request.head.model)
+        route = route or self._route(principal, request.head.model, context)
+        control = context.cache or PLAIN
         shelf = self.shelf
         address = self._names.address_of(principal, route, request, control)
         if address is None:

@@ -56,6 +56,11 @@ class Capacity:
             return frozenset()
         routes = self._catalog.routes
         still = {name for name, route in routes.by_name.items() if self._stands(route, full)}
+        still = {  # a rule may lead a call to a route that goes on
+            name
+            for name in still
+            if all(rule.route in still for rule in routes.by_name[name].rules)
+        }
         return frozenset(still | {one for one, name in routes.aliases.items() if name in still})
 
     def _stands(self, route: Route, full: Mapping[str, float]) -> bool:

@@ -18,6 +18,7 @@ from shared.providers.request import InferenceRequest
 from shared.providers.target import Target
 from shared.routing.plan import Plan, Step, fixed_plans, follows_order, lots_of
 from shared.routing.route import Routes, compile_routes
+from shared.routing.rules import header_names
 
 PRICES_KEPT = 1_000
 """Looking one up takes 50 microseconds. Callers invent models under a wildcard: no more is kept."""
@@ -60,6 +61,7 @@ class Catalog:
 
     def __init__(self, config: Config, at: datetime) -> None:
         self.routes: Routes = compile_routes(config)
+        self.rule_headers = header_names(config.routes)
         self.providers: Mapping[str, Provider] = {
             name: Provider(provider, adapter_for(provider.kind))
             for name, provider in config.providers.items()

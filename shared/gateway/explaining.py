@@ -9,6 +9,7 @@ from shared.health.book import HealthBook
 from shared.ledger.cost import usd_text
 from shared.routing.plan import Plan, Step
 from shared.routing.route import Route
+from shared.routing.rules import Rule
 
 _STRATEGIES = {
     "priority": "the file's order",
@@ -25,10 +26,14 @@ _STICKY = {
 }
 
 
-def explain(route: Route, plan: Plan, catalog: Catalog, health: HealthBook) -> dict[str, Any]:
-    """Return a plan in words and figures, as JSON."""
+def explain(
+    asked: Route, rule: Rule | None, route: Route, plan: Plan, catalog: Catalog, health: HealthBook
+) -> dict[str, Any]:
+    """Return a plan in words and figures, as JSON; `rule` led to `route` from the one asked for."""
     return {
         "object": "route.explanation",
+        "asked": asked.model,
+        "rule": None if rule is None else f"rules[{rule.place}]",
         "model": plan.route,
         "configured": plan.configured,
         "strategy": route.strategy,

@@ -8,7 +8,6 @@ import msgspec
 from shared.attempts.chain import run_chain
 from shared.attempts.remedy import LEAST_ATTEMPT_S
 from shared.attempts.retry_budget import Allowance
-from shared.cache.control import CacheControl
 from shared.clock import Deadline
 from shared.errors import (
     ChainFailed,
@@ -38,6 +37,7 @@ from shared.routing.order import Draw
 from shared.routing.plan import Plan
 from shared.routing.position import resumed
 from shared.routing.route import Route, direct_route
+from shared.routing.rules import first_match
 
 PROVIDER_MODELS = "provider_models"
 """The scope that lets a key address `provider/model` without a route."""
@@ -75,7 +75,7 @@ class Gateway:
             StoreUnavailable: no money could be held, or the books could not be opened; nothing
                 was called.
         """
-        led = None if context.cache is None else self._led(principal, request, context.cache, route)
+        led = None if context.cache is None else self._led(principal, request, context, route)
         if led is not None:
             if not led.is_ready:
                 given = await led.given(principal, context, deadline, answer_of)
@@ -83,7 +83,7 @@ class Gateway:
                     return given
             route, deadline = led.route, led.until or deadline
         try:
-            route = route or self._route(principal, request.head.model)
+            route = route or self._route(principal, request.head.model, context)
             plan, deadline = self._plan(route, request, deadline, context)
             ticket = await self._admit(principal, plan, request, holds, deadline, context)
             plan = ticket.narrowed(plan)
@@ -127,7 +127,7 @@ class Gateway:
 
         Raises what `complete` raises.
         """
-        route = route or self._route(principal, request.head.model)
+        route = route or self._route(principal, request.head.model, context)
         plan, deadline = self._plan(route, request, deadline, context)
         ticket = await self._admit(principal, plan, request, holds, deadline, context)
         plan = ticket.narrowed(plan)
@@ -196,33 +196,34 @@ class Gateway:
         """
         self._route(principal, model)
 
-    def counts_tokens(self, principal: Principal, model: str) -> bool:
+    def counts_tokens(self, principal: Principal, model: str, context: CallContext) -> bool:
         """Return whether the model's first target can be asked how many tokens a question has.
 
         Raises:
             ModelNotFound: no route of that name for this key.
         """
-        first = self._route(principal, model).choices[0][0].target
+        first = self._route(principal, model, context).choices[0][0].target
         return self.kit.catalog.providers[first.provider].adapter.counts_tokens
 
-    def explain(self, model: str, *, session: str | None = None) -> dict[str, Any] | None:
+    def explain(self, model: str, context: CallContext) -> dict[str, Any] | None:
         """Return what would be tried for a short chat of the model now; None without a route."""
-        route = self.kit.catalog.routes.find(model)
-        if route is None:
+        asked = self.kit.catalog.routes.find(model)
+        if asked is None:
             return None
+        rule = first_match(asked.rules, context.tags, context.headers or {})
+        route = asked if rule is None else self.kit.catalog.routes.by_name[rule.route]
         body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
         request = parse_request("/v1/chat/completions", msgspec.json.encode(body))
-        context = CallContext(request_id="", session=session)
         plan = self._planner.plan(
             self.kit.catalog, self.kit.health, route, request, context, counts=False
         )
-        return explain(route, plan, self.kit.catalog, self.kit.health)
+        return explain(asked, rule, route, plan, self.kit.catalog, self.kit.health)
 
     def _led(
         self,
         _principal: Principal,
         _request: InferenceRequest,
-        _control: CacheControl,
+        _context: CallContext,
         _route: Route | None,
         /,
     ) -> Led | None:
@@ -260,7 +261,8 @@ class Gateway:
         total = Deadline.after(plan.total_s, self.kit.clock)
         return plan, total if total.at_s < deadline.at_s else deadline
 
-    def _route(self, principal: Principal, model: str) -> Route:
+    def _route(self, principal: Principal, model: str, context: CallContext | None = None) -> Route:
+        """Return the route that a key asks for; for a call, the one that its rules lead to."""
         catalog = self.kit.catalog
         route = catalog.routes.find(model)
         if route is None and PROVIDER_MODELS in principal.scopes:
@@ -272,7 +274,10 @@ class Gateway:
                 "GET /v1/models lists those it may.",
                 param="model",
             )
-        return route
+        if context is None or not route.rules:
+            return route
+        rule = first_match(route.rules, context.tags, context.headers or {})
+        return route if rule is None else catalog.routes.by_name[rule.route]
 
     def _shown(
         self,

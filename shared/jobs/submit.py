@@ -29,8 +29,9 @@ log = get_logger(__name__)
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """A call to be made later: `body` is the endpoint's own JSON, already parsed once.
 
-    `headers` are those of the caller that its provider is to see, names in lower case. `streamed`:
-    its events are kept while it runs. `response_id` is that of a response in the background.
+    `headers` are those of the caller that its provider is to see or that rules of routes ask for,
+    names in lower case. `streamed`: its events are kept while it runs. `response_id` is that of a
+    response in the background.
     """
 
     endpoint: str

@@ -22,6 +22,7 @@ from shared.errors import FailureKind
 from shared.limits.limiter import Scope
 from shared.limits.scopes import target_scopes
 from shared.providers.target import Target
+from shared.routing.rules import Rule, compile_rules
 
 
 class WeightedTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +50,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     configured: str
     strategy: Strategy
     choices: tuple[tuple[WeightedTarget, ...], ...]
+    rules: tuple[Rule, ...] = ()
     fallbacks: tuple[str, ...] = ()
     on_failure: Mapping[FailureKind, tuple[str, ...]] = {}
     timeouts: Timeouts = Timeouts()
@@ -88,8 +90,9 @@ def compile_routes(config: Config) -> Routes:
     aliases: dict[str, str] = {}
     wildcards: list[tuple[str, Route]] = []
     limits = target_scopes(config)
+    models = {name: one.model for one in config.routes for name in (one.model, *one.aliases)}
     for entry in config.routes:
-        route = _compiled(entry, config.providers, limits)
+        route = _compiled(entry, config.providers, limits, models)
         if entry.model.endswith("*"):
             wildcards.append((entry.model[:-1], route))
         else:
@@ -134,6 +137,7 @@ def _compiled(
     entry: RouteConfig,
     providers: Mapping[str, ProviderConfig],
     limits: Mapping[tuple[str, int], Scope],
+    models: Mapping[str, str],
 ) -> Route:
     choices = []
     for number, target in enumerate(entry.targets):
@@ -156,6 +160,7 @@ def _compiled(
         configured=entry.model,
         strategy=entry.strategy,
         choices=tuple(choices),
+        rules=compile_rules(entry.rules, models),
         fallbacks=entry.fallbacks,
         on_failure={FailureKind(kind): names for kind, names in entry.on_failure.items()},
         timeouts=entry.timeouts,

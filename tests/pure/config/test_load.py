@@ -11,6 +11,7 @@ from shared.config.model import Config, ProviderConfig, Retry, Timeouts
 from tests.pure.config.makers import KINDS, MOCK, loaded, with_route
 
 EXAMPLE = Path(__file__).parents[3] / "compose/examples/sluiceway.yaml"
+RULES = Path(__file__).parents[3] / "docs/reference/rules.md"
 
 
 def test_an_empty_file_is_the_default_config():
@@ -123,6 +124,48 @@ routes:
         ("a", Retry(max_attempts=3, base_s=2.0), ("b",), "weighted"),
         ("b", Retry(max_attempts=3, base_s=1.0), (), "priority"),
     ] == [(route.model, route.retry, route.fallbacks, route.strategy) for route in config.routes]
+
+
+def test_the_example_of_the_page_on_rules_is_a_config():
+    example = RULES.read_text(encoding="utf-8").partition("```yaml\n")[2].partition("```")[0]
+    providers = "providers: {openai: {kind: openai}, azure: {kind: openai}}\n"
+
+    [chat, *_] = loaded(providers + example).config.routes
+
+    assert ["chat-large", "chat-eu"] == [rule.route for rule in chat.rules]
+
+
+def test_a_rule_of_the_defaults_is_not_that_of_the_route_it_leads_to():
+    config = loaded(
+        MOCK
+        + """
+defaults: {rules: [{when: {tags: {team: "*"}}, route: b}]}
+routes:
+- {model: a, targets: [{provider: mock, model: x}]}
+- {model: b, targets: [{provider: mock, model: x}]}
+"""
+    ).config
+
+    assert [["b"], []] == [[rule.route for rule in route.rules] for route in config.routes]
+
+
+def test_a_rule_that_leads_to_a_route_which_is_off_is_off_too():
+    config = loaded(
+        """
+        providers:
+          openai: {kind: openai, api_key: "${OPENAI_API_KEY}", optional: true}
+          mock: {kind: mock}
+        routes:
+        - {model: only, aliases: [one], targets: [{provider: openai, model: x}]}
+        - model: m
+          targets: [{provider: mock, model: y}]
+          rules: [{when: {tags: {a: b}}, route: one}]
+        """
+    )
+
+    assert 'a rule of route "m" is off: so is the route "one" it leads to' == config.notes[-1], (
+        config.notes
+    )
 
 
 def test_a_fallback_by_alias_is_written_with_the_routes_name():

@@ -170,6 +170,61 @@ def test_a_route_is_checked(keys, expected):
 
 
 @pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (
+            "{when: {tags: {a: b}}, route: othr}",
+            '.route: no route named "othr"; did you mean "other"?',
+        ),
+        ("{when: {tags: {a: b}}, route: m}", ".route: a rule cannot lead to its own route"),
+        ("{when: {tags: {a: b}}, route: n}", ".route: a rule cannot lead to its own route"),
+        (
+            "{when: {tags: {a: b}}, route: 'w/*'}",
+            ".route: a rule cannot lead to a route with *: name one model",
+        ),
+        ("{when: {tags: {a: b}}}", ".route: is missing"),
+        ("{route: other}", ".when: is missing"),
+        ("{when: {}, route: other}", ".when: needs a tag or a header"),
+        ("{when: {tags: {}, headers: }, route: other}", ".when: needs a tag or a header"),
+        ("{when: {tag: {a: b}}, route: other}", '.when.tag: unknown key; did you mean "tags"?'),
+        ("{when: {tags: {a: ''}}, route: other}", ".when.tags.a: must not be empty"),
+        (
+            "{when: {headers: {X-Api-Key: '*'}}, route: other}",
+            ".when.headers.X-Api-Key: holds a secret: a rule cannot ask for it",
+        ),
+        (
+            "{when: {headers: {cookie: a, x-b: c}}, route: other}",
+            ".when.headers.cookie: holds a secret: a rule cannot ask for it",
+        ),
+        (
+            "{when: {headers: {x y: z}}, route: other}",
+            '.when.headers["x y"]: is not the name of an HTTP header',
+        ),
+        ("5", ": must be a mapping of keys"),
+    ],
+)
+def test_a_rule_is_checked(rule, expected):
+    """Each mistake has the line of its rule."""
+    target = "targets: [{provider: mock, model: x}]"
+    routes = f"""
+routes:
+- {{model: other, {target}}}
+- {{model: w/*, {target}}}
+- model: m
+  aliases: [n]
+  {target}
+  rules:
+  - {{when: {{tags: {{a: b}}}}, route: other}}
+  - {rule}
+"""
+
+    [found] = told(MOCK + routes)
+
+    assert found.startswith(f"routes[2].rules[1]{expected}"), found
+    assert found.endswith("(line 11)")
+
+
+@pytest.mark.parametrize(
     ("target", "expected"),
     [
         ("{provider: mock, model: x, weight: 0}", ".weight: must be 1 or more"),

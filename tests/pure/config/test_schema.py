@@ -69,6 +69,9 @@ GOOD = [
     with_route("unknown_price: null, strategy: least_cost, aliases: [a, 4]"),
     with_route("price: {input_per_mtok: 2.5, output_per_mtok: '10.000000001'}"),
     with_route("on_failure: {timeout: [], context_length: null}"),
+    with_route("rules: [{when: {tags: {a: b, c: 4}, headers: {X-N: '*'}}, route: o}]").replace(
+        "routes:", "routes:\n- {model: o, targets: [{provider: mock, model: x}]}"
+    ),
     with_route("timeouts: {connect_s: 1}, retry: {base_s: 0}, breaker: , limits: null"),
     with_route("limits: {rpm: 1, tpm: null, concurrency: 3}"),
     MOCK + "defaults: {timeouts: {idle_s: 3}, price: {input_per_mtok: 1, output_per_mtok: 1}}",
@@ -126,6 +129,10 @@ BAD = [
     with_route("timeouts: {total_s: 10s}"),
     with_route("timeouts: {total: 10}"),
     with_route("on_failure: {timout: []}"),
+    with_route("rules: [{when: {tag: {a: b}}, route: o}]"),
+    with_route("rules: [{when: {headers: {x y: z}}, route: o}]"),
+    with_route("rules: [{when: {tags: {a: b}}}]"),
+    with_route("rules: [{route: o}]"),
     with_route("price: {input_per_mtok: 1}"),
     with_route("price: {input_per_mtok: -1, output_per_mtok: 1}"),
     with_route("price: {input_per_mtok: $1, output_per_mtok: 1}"),

@@ -19,6 +19,10 @@ routes:
 - {model: helped, targets: [{provider: down, model: e}], fallbacks: [well]}
 - {model: turned, targets: [{provider: down, model: e}], on_failure: {server_error: [well]}}
 - {model: limited, targets: [{provider: busy, model: e}]}
+- {model: ruled, targets: [{provider: down, model: e}],
+   rules: [{when: {tags: {a: b}}, route: well}]}
+- {model: lost, targets: [{provider: down, model: e}],
+   rules: [{when: {tags: {a: b}}, route: b1}]}
 - {model: full, targets: [{provider: up, model: f, limits: {rpm: 1}}]}
 - {model: narrow, limits: {rpm: 1}, targets: [{provider: up, model: n}]}
 - {model: roomy, targets: [{provider: up, model: f, limits: {rpm: 1}}, {provider: up, model: e}]}
@@ -40,10 +44,10 @@ async def test_nothing_stands_still_at_first(gate):
 
 
 async def test_a_model_without_a_target_stands_still_until_its_breaker_may_be_tried(gate):
-    """By its aliases too. One with a fallback or a redirect goes on."""
+    """By its aliases too. One with a fallback, a redirect or a rule that helps goes on."""
     await refused(gate, "broken")
 
-    assert {"broken", "b1"} == gate.gateway.standing_still()
+    assert {"broken", "b1", "lost"} == gate.gateway.standing_still()
     gate.clock.advance(15)
     assert frozenset() == gate.gateway.standing_still()
 
