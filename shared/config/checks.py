@@ -3,6 +3,7 @@
 Checks see the whole file, mistakes and all: at a path that is wrong already nothing is added.
 """
 
+import re
 from collections.abc import Container, Iterable, Sequence
 
 from shared.config.kinds import Kinds
@@ -13,6 +14,9 @@ SECRET_HEADERS = frozenset({
     "api-key", "authorization", "cookie", "proxy-authorization", "x-api-key", "x-goog-api-key",
 })  # fmt: skip
 """What no rule may ask for: a key does not belong into a rule, nor with a job."""
+
+
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#\s]+/?", re.IGNORECASE)
 
 
 def check(
@@ -27,6 +31,10 @@ def check(
     _check_tenants(config.tenants, mistakes)
     for index, budget in enumerate(config.budgets):
         _check_match(budget.match, config, f"budgets[{index}].match", mistakes)
+    for index, origin in enumerate(config.server.cors):
+        if not _ORIGIN.fullmatch(origin):
+            why = "an origin is scheme://host or scheme://host:port; leave out what follows"
+            mistakes.add(f"server.cors[{index}]", why)
     if not config.ledger.enabled and _has_budgets(config):
         mistakes.add("ledger.enabled", "budgets need the ledger: switch it on, or remove them")
     if config.queue.heartbeat_s >= config.queue.lease_s:

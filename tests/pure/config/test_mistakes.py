@@ -397,3 +397,13 @@ def test_aliases_of_aliases_are_refused_before_they_grow():
     found = mistakes("\n".join(lines))
 
     assert ["its aliases make more than 100,000 values of it"] == [one.message for one in found]
+
+
+def test_an_origin_has_no_path():
+    origins = "'*', 'null', 'https://a', 'http://localhost:8080/', 'tauri://localhost'"
+    wrong = "'https://a/path', 'a.example', ''"
+
+    assert [] == told(f"server: {{cors: [{origins}]}}")
+    assert [f"server.cors[{place}]" for place in (0, 1, 2)] == sorted(
+        one.partition(":")[0] for one in told(f"server: {{cors: [{wrong}]}}")
+    )
