@@ -85,8 +85,8 @@ class ReasoningDelta(msgspec.Struct, frozen=True, kw_only=True):
 class ChatDelta(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of an answer. Only what is new is set.
 
-    `id`, `model` and `created_s` come with the first delta of a stream; `usage` is cumulative,
-    the last one counts.
+    `id`, `model` and `created_s` come with the first delta of a stream, and `service_tier` where
+    it is told so early; `usage` is cumulative, the last one counts.
     """
 
     choice: int = 0
@@ -104,6 +104,7 @@ class ChatDelta(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None = None
     model: str | None = None
     created_s: int | None = None
+    service_tier: str | None = None
     extra: Mapping[str, object] | None = None
 
 

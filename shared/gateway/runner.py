@@ -174,7 +174,9 @@ class Runner(msgspec.Struct, eq=False):
         told = scanner.usage
         if told is not None and scanner.content_bytes and not told.output_tokens:
             told = msgspec.structs.replace(told, estimated=True)  # it has spoken and not counted
-        usage = known_usage(self._request, told, scanner.content_bytes)
+        usage = known_usage(
+            self._request, told, scanner.content_bytes, service_tier=scanner.service_tier
+        )
         shown = attempt.close(
             outcome,
             usage,

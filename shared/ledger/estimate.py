@@ -128,12 +128,22 @@ def guessed_usage(request: Asked, content_bytes: int) -> Usage:
     )
 
 
-def known_usage(request: Asked, told: Usage | None, content_bytes: int) -> Usage:
+def known_usage(
+    request: Asked, told: Usage | None, content_bytes: int, *, service_tier: str | None = None
+) -> Usage:
     """Return what was used: the counts that were told, and a flagged guess of what was not.
 
     An estimated count knows the input and perhaps not all of the output: a cut stream's head. What
     asks a model in words has an input: servers that had it in a cache of theirs may count none.
+    `service_tier` was told apart from the counts.
     """
+    usage = _known(request, told, content_bytes)
+    if service_tier is None or usage.service_tier is not None:
+        return usage
+    return msgspec.structs.replace(usage, service_tier=service_tier)
+
+
+def _known(request: Asked, told: Usage | None, content_bytes: int) -> Usage:
     if told is None:
         return guessed_usage(request, content_bytes)
     if request.endpoint not in _IN_WORDS or (told.input_tokens and not told.estimated):

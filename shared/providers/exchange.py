@@ -165,6 +165,8 @@ class StreamScanner(Protocol):
     finished: bool
     content_bytes: int
     """UTF-8 bytes of text and tool arguments seen, roughly; for estimates after a cut."""
+    service_tier: str | None
+    """The last one told, with or without counts: what is cut off has the price of that."""
 
     def feed(self, chunk: bytes) -> Scan:
         """Take the next bytes. After `ended` nothing more is needed."""

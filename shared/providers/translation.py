@@ -189,6 +189,7 @@ class TranslatingScanner:
         self.usage: Usage | None = None
         self.finished = False
         self.content_bytes = 0
+        self.service_tier: str | None = None
         self._decoder = decoder
         self._renderer = renderer
         self._secret = secret
@@ -235,6 +236,8 @@ class TranslatingScanner:
     def _learn(self, delta: ChatDelta) -> bool:
         """Take in one delta; return whether it has content."""
         self.model = self.model or delta.model
+        if delta.service_tier is not None:
+            self.service_tier = delta.service_tier
         if delta.usage is not None:
             self.usage = delta.billed or delta.usage
             self._told = delta.usage

@@ -25,7 +25,7 @@ from shared.providers.dialects.openai_reasoning import read_reasoning
 from shared.providers.dialects.openai_request import build_request
 from shared.providers.dialects.openai_served import signature_in, tool_call
 from shared.providers.dialects.openai_stream import FAILED_FINISHES, UNREADABLE
-from shared.providers.dialects.openai_usage import usage_from
+from shared.providers.dialects.openai_usage import named_tier, usage_from
 from shared.providers.dialects.openai_wire import WireAnswer, WireCall, WireChoice, WireMessage
 from shared.providers.dialects.sse import SseEvent, SseParser
 from shared.providers.head import refuse_stream
@@ -81,7 +81,7 @@ class OpenAIDecoder(PartDecoder[SseEvent]):
         super().__init__(SseParser())
         self._mender = Mender(asked.tool_names, model=asked.model)
         self._headed = False
-        self._tier: object = None
+        self._tier: str | None = None
 
     @override
     def _read(self, part: SseEvent, deltas: list[ChatDelta]) -> bool:
@@ -108,14 +108,19 @@ class OpenAIDecoder(PartDecoder[SseEvent]):
         if any(choice.message and not choice.delta for choice in chunk.choices or ()):
             raise malformed("The provider answered a stream with a whole answer.")
         deltas = [delta for choice in chunk.choices or () for delta in _deltas(choice)]
-        self._tier = chunk.service_tier or self._tier
+        self._tier = named_tier(chunk.service_tier) or self._tier
         usage = None if chunk.usage is None else usage_from(chunk.usage, self._tier)
         if usage is not None:
             deltas.append(ChatDelta(usage=usage))
         if not self._headed and chunk.id:
             self._headed = True
-            created_s = int(chunk.created or 0)
-            deltas.insert(0, ChatDelta(id=chunk.id, model=chunk.model, created_s=created_s))
+            head = ChatDelta(
+                id=chunk.id,
+                model=chunk.model,
+                created_s=int(chunk.created or 0),
+                service_tier=self._tier,
+            )
+            deltas.insert(0, head)
         return deltas
 
 

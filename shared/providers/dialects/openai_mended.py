@@ -13,7 +13,7 @@ from shared.providers.dialects.openai_stream import (
     length_bytes,
     without_null_usage,
 )
-from shared.providers.dialects.openai_usage import usage_of_wire
+from shared.providers.dialects.openai_usage import named_tier, usage_of_wire
 from shared.providers.exchange import PlainScanner, Scan
 
 MOST_ODD = 4
@@ -114,6 +114,8 @@ class MendingScanner(OpenAIScanner, PlainScanner):
         """Learn from a chunk that nothing is to be done with, and return what of it goes on."""
         if self.model is None:
             self.model = chunk.model
+        if chunk.service_tier is not None:
+            self.service_tier = named_tier(chunk.service_tier) or self.service_tier
         if chunk.choices:
             choice = chunk.choices[0]
             delta = choice.delta
@@ -130,7 +132,7 @@ class MendingScanner(OpenAIScanner, PlainScanner):
                 self.content_bytes += said_bytes
                 self._look_for_words(event)
         if chunk.usage is not None:
-            found = usage_of_wire(chunk.usage, chunk.service_tier)
+            found = usage_of_wire(chunk.usage, self.service_tier)
             return self._keep_usage(found, payload, alone=not chunk.choices)
         return without_null_usage(event) if self._usage_forced else event
 

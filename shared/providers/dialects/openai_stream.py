@@ -12,7 +12,7 @@ import msgspec
 from shared.chat.usage import Usage
 from shared.errors import FailureKind, UpstreamError
 from shared.providers.dialects.openai_errors import body_of, error_inside, read_error
-from shared.providers.dialects.openai_usage import usage_from
+from shared.providers.dialects.openai_usage import named_tier, usage_from
 from shared.providers.dialects.sse import CR, EventTooLarge, SseParser
 from shared.providers.exchange import Scan
 
@@ -82,6 +82,7 @@ class OpenAIScanner:
         self.usage: Usage | None = None
         self.finished = False
         self.content_bytes = 0
+        self.service_tier: str | None = None
         self._include_usage = include_usage
         self._usage_forced = usage_forced
         self._secret = secret
@@ -195,7 +196,7 @@ class OpenAIScanner:
         if usage is None and chunk.x_groq is not None:
             usage = chunk.x_groq.usage
         if usage is not None:
-            found = usage_from(usage, chunk.service_tier)
+            found = usage_from(usage, self.service_tier)
             return self._keep_usage(found, payload, alone=not chunk.choices)
         return without_null_usage(event) if self._usage_forced else event
 
@@ -205,6 +206,8 @@ class OpenAIScanner:
             return
         if self.model is None and isinstance(chunk.model, str):
             self.model = chunk.model or None
+        if chunk.service_tier is not None:
+            self.service_tier = named_tier(chunk.service_tier) or self.service_tier
         if chunk.choices:
             self._look_into(chunk.choices)
 

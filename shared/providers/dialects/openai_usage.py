@@ -115,11 +115,16 @@ def usage_of_wire(wire: WireUsage | None, tier: object = None) -> Usage | None:
         output_audio_tokens=audio_out,
         web_searches=wire.num_search_queries or searches,
         estimated=estimated,
-        service_tier=tier[:MOST_TIER] if isinstance(tier, str) and tier else None,
+        service_tier=None if tier is None else named_tier(tier),
         reported_nanousd=reported_nanousd(wire.cost, wire.cost_in_usd_ticks)
         if tells_cost
         else None,
     )
+
+
+def named_tier(tier: object) -> str | None:
+    """Return the name of a tier as it is kept; None where it is none."""
+    return tier[:MOST_TIER] if isinstance(tier, str) and tier else None
 
 
 def _inside(wire: WireUsage) -> tuple[int, int, int]:

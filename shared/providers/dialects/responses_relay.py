@@ -37,6 +37,8 @@ CHAT_WORDS = frozenset({
 """Fields of chat that Responses refuse."""
 
 _FINISHES = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_UNDECIDED = frozenset({None, "", "auto"})
+"""What stands for a tier before there is one."""
 _ENDINGS = frozenset({"response.completed", "response.incomplete"})
 
 
@@ -54,9 +56,10 @@ class _Response(msgspec.Struct, gc=False):
     service_tier: str | None = None
     output: msgspec.Raw = msgspec.Raw()
 
-    def counts(self) -> Usage | None:
-        """Return what was used."""
-        return usage_of(self.usage, self.service_tier, web_searches=searches_in(self.output))
+    def counts(self, told_tier: str | None = None) -> Usage | None:
+        """Return what was used, in the tier it names, else in the one that was told before."""
+        tier = self.service_tier or told_tier
+        return usage_of(self.usage, tier, web_searches=searches_in(self.output))
 
     @property
     def finish_reason(self) -> str | None:
@@ -239,7 +242,7 @@ class ResponsesScanner(EventRelay):
             raise error_inside(body_of(failed), secret=self._secret)
         if name in _ENDINGS and read.response is not None:
             self._learn(read.response)
-            self.usage = read.response.counts()
+            self.usage = read.response.counts(self.service_tier)
             self.finished = self._ended = True
             self._last = (name, event.data)
             return b""
@@ -257,6 +260,8 @@ class ResponsesScanner(EventRelay):
 
     def _learn(self, response: _Response) -> None:
         self.model = self.model or response.model
+        if response.service_tier not in _UNDECIDED:
+            self.service_tier = response.service_tier
 
     def _told(self, data: bytes) -> UpstreamError:
         body = read_error(data)

@@ -21,6 +21,7 @@ class EventRelay(abc.ABC):
         self.usage: Usage | None = None
         self.finished = False
         self.content_bytes = 0
+        self.service_tier: str | None = None
         self._secret = secret
         self._parser = parser or SseParser()
         self._content_events = 0

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.edge.api.gateways import gateway, one_route
-from tests.fakes.upstream import running_upstream, says, status, streams
+from tests.fakes.upstream import DONE, chunk, running_upstream, says, sse, status, streams
 from tests.pure.telemetry.test_metrics import value
 
 PRICE = {"input_per_mtok": "2", "output_per_mtok": "4", "per_request_usd": "0.01"}
@@ -108,6 +108,25 @@ async def test_missing_counts_are_made_up_and_said(opened, upstream):
     assert "estimated" == doubt
     assert float(cost_usd) > 30 * 2 * 0.55 / 10**6
     assert before + 1 == doubts("usage")
+
+
+async def test_a_stream_that_counts_nothing_has_the_price_of_its_tier(opened, upstream):
+    """Which of its chunks told the tier, and which would have counted, is the provider's affair."""
+    costs = []
+    price = {
+        "input_per_mtok": "2",
+        "output_per_mtok": "4",
+        "tiers": [{"name": "flex", "factor": "0.5"}],
+    }
+    async with opened(price=price) as client:
+        for tier in ({}, {"service_tier": "flex"}):
+            head = chunk({"role": "assistant", "content": "hi"}, **tier)
+            upstream.script("up", sse([head, chunk({}, "stop"), DONE]))
+            before = value("sluiceway_cost_nanousd_total", provider="vendor")
+            await client.post("/v1/chat/completions", json={**ASK, "stream": True})
+            costs.append(value("sluiceway_cost_nanousd_total", provider="vendor") - before)
+
+    assert 0 < costs[0] == 2 * costs[1]
 
 
 @pytest.mark.behaviour(155)

@@ -35,6 +35,7 @@ class Letters:
         self.usage: Usage | None = None
         self.finished = False
         self.content_bytes = 0
+        self.service_tier: str | None = None
 
     def feed(self, chunk: bytes) -> Scan:
         self.content_bytes += sum(byte not in b"#.!$" for byte in chunk)

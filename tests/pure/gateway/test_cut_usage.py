@@ -1,5 +1,6 @@
 """A stream that breaks off is charged for what it was told and what it gave."""
 
+import msgspec
 import pytest
 
 from shared.chat.usage import Usage
@@ -26,6 +27,26 @@ def test_what_a_cut_stream_used(told, used):
 
     assert used == (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens)
     assert usage.estimated
+
+
+@pytest.mark.parametrize(
+    ("told", "tier"),
+    [
+        (None, "priority"),
+        (Usage(input_tokens=70, output_tokens=1, estimated=True), "priority"),
+        (Usage(input_tokens=70, output_tokens=30), "priority"),
+        (Usage(input_tokens=70, output_tokens=30, service_tier="flex"), "flex"),
+    ],
+    ids=["nothing told", "the head told", "all but the tier told", "all told"],
+)
+def test_a_cut_stream_is_of_the_tier_that_it_told(told, tier):
+    """What it told with its counts comes first."""
+    usage = known_usage(REQUEST, told, 80, service_tier="priority")
+
+    assert tier == usage.service_tier
+    assert known_usage(REQUEST, told, 80) == msgspec.structs.replace(
+        usage, service_tier=None if told is None else told.service_tier
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,12 @@ import json
 import pytest
 
 from shared.errors import FailureKind
+from shared.providers.dialects.openai_chat import OpenAIDecoder
+from shared.providers.dialects.openai_mend import Mender
+from shared.providers.dialects.openai_mended import MendingScanner
+from shared.providers.dialects.openai_render import OpenAIRenderer
 from shared.providers.dialects.openai_stream import OpenAIScanner
+from shared.providers.translation import TranslatingScanner
 from tests.fakes.upstream import DONE, chunk, events
 
 
@@ -171,6 +176,60 @@ def test_later_chunks_without_usage_erase_nothing():
     scanner, _ = run(chunk({"content": "a"}, usage=usage), chunk({}, "stop"), DONE)
 
     assert 5 == scanner.usage.input_tokens
+
+
+READERS = {
+    "relay": OpenAIScanner,
+    "mends": lambda: MendingScanner(Mender(model="m")),
+    "translates": lambda: TranslatingScanner(OpenAIDecoder(), OpenAIRenderer(include_usage=False)),
+}
+
+
+COUNT = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
+WITH_ROLE = {"role": "assistant", "content": "a"}
+
+
+def tiered(content, tier, **more):
+    return chunk(content, service_tier=tier, **more) if tier else chunk(content, **more)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("tiers", "kept"),
+    [
+        (["priority", None, None], "priority"),
+        (["default", None, "priority"], "priority"),
+        (["priority", "", ""], "priority"),
+        (["x" * 80, None, None], "x" * 64),
+        ([None, None, None], None),
+    ],
+)
+def test_the_last_tier_told_is_that_of_the_stream(reader, tiers, kept):
+    """Some tell it in every chunk, some in the first, and the counts come in the last."""
+    first, second, last = tiers
+    pieces = [
+        tiered(WITH_ROLE, first),
+        tiered({"content": "b"}, second),
+        tiered({}, None, finish="stop"),
+        tiered(None, last, usage=COUNT),
+    ]
+    cut, whole = READERS[reader](), READERS[reader]()
+    for piece in pieces[:2]:
+        cut.feed(piece)
+    for piece in pieces:
+        whole.feed(piece)
+
+    assert kept == whole.usage.service_tier
+    assert (None, first and first[:64]) == (cut.usage, cut.service_tier)
+
+
+@pytest.mark.parametrize("reader", ["relay", "mends"])
+def test_a_tier_may_come_late_or_be_none(reader):
+    scanner = READERS[reader]()
+    for tier in (None, "flex", "priority", 7):
+        scanner.feed(tiered({"content": "b"}, tier))
+
+    assert "priority" == scanner.service_tier
 
 
 @pytest.mark.behaviour(103)

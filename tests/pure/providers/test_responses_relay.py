@@ -94,6 +94,27 @@ def test_one_byte_at_a_time():
     assert (b"".join(EVENTS[:-1]), None) == (out, error)
 
 
+@pytest.mark.parametrize(
+    ("begun", "ended", "cut_off", "whole"),
+    [
+        ("priority", None, "priority", "priority"),
+        ("priority", "default", "priority", "default"),
+        ("auto", "flex", None, "flex"),
+        ("auto", None, None, None),
+    ],
+)
+def test_a_tier_is_known_before_the_counts(begun, ended, cut_off, whole):
+    """`auto` is none yet."""
+    opening = event("response.created", response={"id": "r", "service_tier": begun})
+    end = event("response.completed", response={**WHOLE, "service_tier": ended})
+    scanner = ResponsesScanner()
+    scanner.feed(opening + EVENTS[4])
+
+    assert cut_off == scanner.service_tier
+    scanner.feed(end)
+    assert whole == scanner.usage.service_tier
+
+
 def test_the_first_content_is_a_text_or_a_call():
     """Openings of messages and thoughts are none: a broken try may still be made again."""
     scanner = ResponsesScanner()
