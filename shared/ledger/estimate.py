@@ -1,5 +1,6 @@
 """Token counts made up from sizes: before a call for its hold, after a cut for its charge."""
 
+import re
 from typing import Any, Protocol
 
 import msgspec
@@ -251,5 +252,66 @@ def _source_media(raw: bytes) -> tuple[int, int]:
     return size_bytes, tokens
 
 
-_MEDIA = dict.fromkeys(("/v1/messages", "/v1/messages/count_tokens"), _source_media)
+class _Shown(msgspec.Struct):
+    type: Any = None
+    image_url: Any = None
+    file_data: Any = None
+    input_audio: Any = None
+
+
+class _Item(msgspec.Struct):
+    type: Any = None
+    content: list[_Shown] | str | None = None
+    output: list[_Shown] | _Shown | str | None = None
+    result: Any = None
+
+
+class _Asked(msgspec.Struct):
+    input: list[_Item] | str | None = None
+
+
+_decode_items = msgspec.json.Decoder(_Asked).decode
+_may_show = re.compile(
+    rb'"(?:input_image|image_url|file_data|input_audio|image_generation_call)"'
+).search
+
+
+def _shown_media(raw: bytes) -> tuple[int, int]:
+    """Return the same of a body in the words of Responses, whose tools' outputs hold media, too."""
+    if _may_show(raw) is None:
+        return 0, 0
+    try:
+        items = _decode_items(raw).input
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0, 0
+    size_bytes = tokens = 0
+    for item in items if isinstance(items, list) else ():
+        if item.type == "image_generation_call":
+            size_bytes += _length(item.result)
+            tokens += IMAGE_TOKENS
+        parts = item.content if isinstance(item.content, list) else []
+        if isinstance(item.output, list):
+            parts += item.output
+        elif isinstance(item.output, _Shown):  # what was on a screen
+            parts.append(item.output)
+        for part in parts:
+            part_bytes, part_tokens = _shown(part)
+            size_bytes += part_bytes
+            tokens += part_tokens
+    return size_bytes, tokens
+
+
+def _shown(part: _Shown) -> tuple[int, int]:
+    if part.type == "input_image" or part.image_url is not None:
+        return _length(part.image_url), IMAGE_TOKENS
+    sound = part.input_audio.get("data") if isinstance(part.input_audio, dict) else None
+    size_bytes = _length(part.file_data) + _length(sound)
+    return size_bytes, -(-size_bytes // MEDIA_BYTES_PER_TOKEN)
+
+
+_MEDIA = {
+    "/v1/messages": _source_media,
+    "/v1/messages/count_tokens": _source_media,
+    "/v1/responses": _shown_media,
+}
 """How media are found in bodies that are not in OpenAI's words."""

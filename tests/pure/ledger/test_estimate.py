@@ -175,6 +175,51 @@ def test_media_in_anthropics_words_count_by_the_same_rule(block, tokens):
     assert tokens <= estimate.input_tokens <= tokens + 120
 
 
+DATA = "data:image/png;base64," + "A" * 400_000
+SHOWN = {"type": "input_image", "image_url": DATA}
+FILE = {"type": "input_file", "filename": "a.pdf", "file_data": "A" * 160_000}
+SOUND = {"type": "input_audio", "input_audio": {"data": "A" * 160_000, "format": "wav"}}
+
+
+def said(*parts):
+    return {"role": "user", "content": [{"type": "input_text", "text": "hello"}, *parts]}
+
+
+@pytest.mark.parametrize(
+    ("items", "tokens"),
+    [
+        ([said(SHOWN)], 2_000),
+        ([said({"type": "input_image", "image_url": "https://example.com/a.png"})], 2_000),
+        ([said({"type": "input_image", "file_id": "file_1"})], 2_000),
+        ([said(FILE)], 10_000),
+        ([said(SOUND)], 10_000),
+        ([said(SHOWN, FILE), {"type": "message", **said(SHOWN)}], 14_000),
+        ([{"type": "function_call_output", "call_id": "c", "output": [SHOWN]}], 2_000),
+        ([{"type": "custom_tool_call_output", "call_id": "c", "output": [FILE]}], 10_000),
+        ([{"type": "computer_call_output", "call_id": "c", "output": SHOWN}], 2_000),
+        ([{"type": "image_generation_call", "id": "i", "result": "A" * 400_000}], 2_000),
+        ([{"role": "user", "content": "hello"}, said(SHOWN)], 2_000),
+        ([said(SHOWN, {"type": "input_image", "image_url": None, "detail": 5})], 4_000),
+        ([said({"type": "input_text", "text": '"image_url"' + "A" * 20_000})], 10_000),
+        ([said({"type": "input_file", "file_id": "f"})], 0),
+        ([{"type": "function_call_output", "call_id": "c", "output": DATA[:20_000]}], 10_000),
+        ([said(SHOWN), {"role": "user", "content": [DATA[:20_000]]}], 210_000),
+        ('say "image_url": ' + DATA[:20_000], 10_000),
+    ],
+    ids=[
+        "inline image", "linked image", "known image", "file", "sound", "three of them",
+        "image in a result", "file in a result", "screenshot", "made image", "after words",
+        "image of nothing", "text", "known file", "result in words", "no list of parts", "words",
+    ],
+)  # fmt: skip
+def test_media_of_responses_count_by_the_same_rule(items, tokens):
+    request = asked("/v1/responses", input=items)
+
+    estimate = worst_case(request, hold_output_tokens=1)
+
+    assert tokens <= estimate.input_tokens <= tokens + 250
+
+
 def test_counting_tokens_holds_and_costs_nothing():
     request = asked("/v1/messages/count_tokens", messages=[USER])
 
