@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.chat.usage import Usage
+from shared.providers.dialects.counts import count_in, part_in
 
 
 def merged(before: Mapping[str, object], after: object) -> Mapping[str, object]:
@@ -22,16 +23,16 @@ def usage_from(wire: object, *, estimated: bool = False) -> Usage | None:
     """
     if not isinstance(wire, Mapping):
         return None
-    plain, output = _count(wire, "input_tokens"), _count(wire, "output_tokens")
+    plain, output = count_in(wire, "input_tokens"), count_in(wire, "output_tokens")
     if plain is None and output is None:
         return None
-    split = _part(wire, "cache_creation")
-    hour = _count(split, "ephemeral_1h_input_tokens") or 0
-    write = _count(wire, "cache_creation_input_tokens")
+    split = part_in(wire, "cache_creation")
+    hour = count_in(split, "ephemeral_1h_input_tokens") or 0
+    write = count_in(wire, "cache_creation_input_tokens")
     if write is None:
-        write = hour + (_count(split, "ephemeral_5m_input_tokens") or 0)
-    read = _count(wire, "cache_read_input_tokens") or 0
-    thoughts = _count(_part(wire, "output_tokens_details"), "thinking_tokens") or 0
+        write = hour + (count_in(split, "ephemeral_5m_input_tokens") or 0)
+    read = count_in(wire, "cache_read_input_tokens") or 0
+    thoughts = count_in(part_in(wire, "output_tokens_details"), "thinking_tokens") or 0
     return Usage(
         input_tokens=(plain or 0) + write + read,
         output_tokens=output or 0,
@@ -39,7 +40,7 @@ def usage_from(wire: object, *, estimated: bool = False) -> Usage | None:
         cache_write_tokens=write,
         cache_write_1h_tokens=min(hour, write),
         reasoning_tokens=min(thoughts, output or 0),
-        web_searches=_count(_part(wire, "server_tool_use"), "web_search_requests") or 0,
+        web_searches=count_in(part_in(wire, "server_tool_use"), "web_search_requests") or 0,
         estimated=estimated,
         service_tier=_tier(wire),
     )
@@ -52,15 +53,3 @@ def _tier(wire: Mapping[Any, object]) -> str | None:
     if not isinstance(tier, str):
         return None
     return "default" if tier == "standard" else tier
-
-
-def _part(wire: Mapping[Any, object], name: str) -> Mapping[Any, object]:
-    found = wire.get(name)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _count(wire: Mapping[Any, object], name: str) -> int | None:
-    found = wire.get(name)
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        return None
-    return int(found) if found >= 0 else None

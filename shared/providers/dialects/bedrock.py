@@ -22,14 +22,20 @@ from shared.providers.dialects.bedrock_reading import (
 )
 from shared.providers.dialects.bedrock_request import build_request
 from shared.providers.dialects.bedrock_stream import BedrockDecoder
-from shared.providers.dialects.bedrock_wire import Answer, ContentBlock, ReasoningContent, ToolUse
+from shared.providers.dialects.bedrock_wire import (
+    Answer,
+    ContentBlock,
+    ReasoningContent,
+    ToolUse,
+    leniently,
+)
 from shared.providers.head import refuse_body
 from shared.providers.translation import Asked, TargetDialect
 
 __all__ = ["BEDROCK", "build_request", "parse_response"]
 
 STREAM_TYPE = "application/vnd.amazon.eventstream"
-_decode = msgspec.json.Decoder(Answer).decode
+_decode = leniently(msgspec.json.Decoder(Answer).decode)
 
 
 def parse_response(body: bytes, asked: Asked) -> ChatResponse:

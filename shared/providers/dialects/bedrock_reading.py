@@ -45,17 +45,21 @@ def finish_of(reason: str | None, *, called: bool) -> FinishReason:
 
 
 def usage_of(wire: TokenUsage | None, tier: str | None) -> Usage | None:
-    """Return the counts; input counts the cache's tokens too, which Bedrock counts apart."""
-    if wire is None:
+    """Return the counts; input counts the cache's tokens too, which Bedrock counts apart.
+
+    None when neither side is counted; `estimated` without the output.
+    """
+    if wire is None or (wire.input_tokens is None and wire.output_tokens is None):
         return None
     read, written = wire.cache_read_input_tokens or 0, wire.cache_write_input_tokens or 0
-    kept = sum(one.input_tokens for one in wire.cache_details or () if one.ttl == _AN_HOUR)
+    kept = sum(one.input_tokens or 0 for one in wire.cache_details or () if one.ttl == _AN_HOUR)
     return Usage(
-        input_tokens=wire.input_tokens + read + written,
-        output_tokens=wire.output_tokens,
+        input_tokens=(wire.input_tokens or 0) + read + written,
+        output_tokens=wire.output_tokens or 0,
         cache_read_tokens=read,
         cache_write_tokens=written,
         cache_write_1h_tokens=min(kept, written),
+        estimated=wire.output_tokens is None,
         service_tier=tier,
     )
 

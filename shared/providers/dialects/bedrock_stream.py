@@ -15,10 +15,10 @@ from shared.providers.dialects.bedrock_reading import (
     tier_of,
     usage_of,
 )
-from shared.providers.dialects.bedrock_wire import Event, ReasoningPiece, ToolUse
+from shared.providers.dialects.bedrock_wire import Event, ReasoningPiece, ToolUse, leniently
 from shared.providers.translation import Asked, Decoded
 
-_decode = msgspec.json.Decoder(Event).decode
+_decode = leniently(msgspec.json.Decoder(Event).decode)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 

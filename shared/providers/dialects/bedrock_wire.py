@@ -1,8 +1,13 @@
 """The JSON of Bedrock's Converse answers as Structs, whole and in events of a stream."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+
+from shared.providers.dialects.counts import apart, count_in, parts_in, text_in
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class ReasoningText(msgspec.Struct, rename="camel"):
@@ -65,16 +70,16 @@ class CacheDetail(msgspec.Struct, rename="camel"):
     """The part of the cache writes that is kept for `ttl`."""
 
     ttl: str = ""
-    input_tokens: int = 0
+    input_tokens: _Count | None = None
 
 
 class TokenUsage(msgspec.Struct, rename="camel"):
     """Counts; `input_tokens` without those read from and written to the cache."""
 
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_input_tokens: int | None = None
-    cache_write_input_tokens: int | None = None
+    input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
+    cache_read_input_tokens: _Count | None = None
+    cache_write_input_tokens: _Count | None = None
     cache_details: list[CacheDetail] | None = None
 
 
@@ -137,3 +142,34 @@ class Event(Besides, rename="camel"):
     start: BlockStart | None = None
     delta: BlockDelta | None = None
     stop_reason: str | None = None
+
+
+_Counted = TypeVar("_Counted", bound=Besides)
+
+
+def leniently(strictly: Callable[[bytes], _Counted]) -> Callable[[bytes], _Counted]:
+    """Return a decoder that leaves out what is no count instead of refusing the whole answer."""
+
+    def decoded(body: bytes) -> _Counted:
+        try:
+            return strictly(body)
+        except msgspec.ValidationError:
+            answer, usage = apart(body, "usage", strictly)
+            answer.usage = None if usage is None else _cleaned(usage)
+            return answer
+
+    return decoded
+
+
+def _cleaned(usage: Mapping[str, object]) -> TokenUsage:
+    details = [
+        CacheDetail(ttl=text_in(part, "ttl") or "", input_tokens=count_in(part, "inputTokens"))
+        for part in parts_in(usage, "cacheDetails")
+    ]
+    return TokenUsage(
+        input_tokens=count_in(usage, "inputTokens"),
+        output_tokens=count_in(usage, "outputTokens"),
+        cache_read_input_tokens=count_in(usage, "cacheReadInputTokens"),
+        cache_write_input_tokens=count_in(usage, "cacheWriteInputTokens"),
+        cache_details=details,
+    )

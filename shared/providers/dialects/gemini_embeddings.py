@@ -17,7 +17,7 @@ from shared.providers.dialects.embeddings import (
     EmbeddingTarget,
 )
 from shared.providers.dialects.gemini_errors import error_inside, error_of
-from shared.providers.dialects.gemini_wire import UNREADABLE, UsageMetadata
+from shared.providers.dialects.gemini_wire import UNREADABLE, UsageMetadata, leniently
 from shared.providers.exchange import HttpResponse
 from shared.providers.translation import Built
 
@@ -59,7 +59,7 @@ class _Answer(msgspec.Struct, rename="camel"):
     error: object = None
 
 
-_decode = msgspec.json.Decoder(_Answer).decode
+_decode = leniently(msgspec.json.Decoder(_Answer).decode)
 
 
 def embedding_method(model: str, *, vertex: bool) -> str:

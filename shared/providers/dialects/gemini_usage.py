@@ -66,4 +66,4 @@ def _of(modality: str, details: list[Modality] | None) -> int:
 
 
 def _count(found: int | None) -> int:
-    return max(found or 0, 0)
+    return found or 0

@@ -1,8 +1,13 @@
 """The JSON of Gemini's answers as Structs: what is read of it, lenient where it may be missing."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
+
+from shared.providers.dialects.counts import apart, count_in, parts_in, text_in
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class FunctionCall(msgspec.Struct, rename="camel"):
@@ -57,17 +62,17 @@ class Modality(msgspec.Struct, rename="camel"):
     """Tokens of one kind of content."""
 
     modality: str = ""
-    token_count: int | None = None
+    token_count: _Count | None = None
 
 
 class UsageMetadata(msgspec.Struct, rename="camel"):
     """Token counts; each may be missing, also of later chunks."""
 
-    prompt_token_count: int | None = None
-    tool_use_prompt_token_count: int | None = None
-    cached_content_token_count: int | None = None
-    candidates_token_count: int | None = None
-    thoughts_token_count: int | None = None
+    prompt_token_count: _Count | None = None
+    tool_use_prompt_token_count: _Count | None = None
+    cached_content_token_count: _Count | None = None
+    candidates_token_count: _Count | None = None
+    thoughts_token_count: _Count | None = None
     prompt_tokens_details: list[Modality] | None = None
     cache_tokens_details: list[Modality] | None = None
     candidates_tokens_details: list[Modality] | None = None
@@ -95,6 +100,49 @@ class Answer(msgspec.Struct, rename="camel"):
     error: Any = None
 
 
-decode = msgspec.json.Decoder(Answer).decode
+class _Counting(Protocol):
+    usage_metadata: UsageMetadata | None
+
+
+_Counted = TypeVar("_Counted", bound=_Counting)
+
+
+def leniently(strictly: Callable[[bytes], _Counted]) -> Callable[[bytes], _Counted]:
+    """Return a decoder that leaves out what is no count instead of refusing the whole answer."""
+
+    def decoded(body: bytes) -> _Counted:
+        try:
+            return strictly(body)
+        except msgspec.ValidationError:
+            answer, usage = apart(body, "usageMetadata", strictly)
+            answer.usage_metadata = None if usage is None else _cleaned(usage)
+            return answer
+
+    return decoded
+
+
+def _cleaned(usage: Mapping[str, object]) -> UsageMetadata:
+    return UsageMetadata(
+        prompt_token_count=count_in(usage, "promptTokenCount"),
+        tool_use_prompt_token_count=count_in(usage, "toolUsePromptTokenCount"),
+        cached_content_token_count=count_in(usage, "cachedContentTokenCount"),
+        candidates_token_count=count_in(usage, "candidatesTokenCount"),
+        thoughts_token_count=count_in(usage, "thoughtsTokenCount"),
+        prompt_tokens_details=_modalities(usage, "promptTokensDetails"),
+        cache_tokens_details=_modalities(usage, "cacheTokensDetails"),
+        candidates_tokens_details=_modalities(usage, "candidatesTokensDetails"),
+        service_tier=text_in(usage, "serviceTier"),
+        traffic_type=text_in(usage, "trafficType"),
+    )
+
+
+def _modalities(usage: Mapping[str, object], name: str) -> list[Modality]:
+    return [
+        Modality(modality=text_in(part, "modality") or "", token_count=count_in(part, "tokenCount"))
+        for part in parts_in(usage, name)
+    ]
+
+
+decode = leniently(msgspec.json.Decoder(Answer).decode)
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What `decode` raises on bytes that are no answer."""

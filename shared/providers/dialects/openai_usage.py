@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from shared.chat.usage import MOST_TOKENS, Usage
+from shared.providers.dialects.counts import count_in, part_in
 
 _NANO = Decimal(10) ** 9
 _MOST_USD = 1_000_000
@@ -158,7 +159,7 @@ def usage_in(answer: Mapping[str, object]) -> object:
     """Return the raw usage object of an answer or chunk, wherever its vendor puts it."""
     usage = answer.get("usage")
     if usage is None:
-        return _part(answer, "x_groq").get("usage")
+        return part_in(answer, "x_groq").get("usage")
     return usage
 
 
@@ -166,39 +167,27 @@ def _cleaned(usage: Mapping[Any, object]) -> WireUsage:
     """Return the counts that are counts; imitators send text, nulls and floats among them."""
     with suppress(msgspec.ValidationError):
         return msgspec.convert(usage, WireUsage)
-    inside = _part(usage, "prompt_tokens_details")
-    outside = _part(usage, "completion_tokens_details")
+    inside = part_in(usage, "prompt_tokens_details")
+    outside = part_in(usage, "completion_tokens_details")
     return WireUsage(
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        completion_tokens=_count(usage, "completion_tokens"),
-        total_tokens=_count(usage, "total_tokens"),
+        prompt_tokens=count_in(usage, "prompt_tokens"),
+        completion_tokens=count_in(usage, "completion_tokens"),
+        total_tokens=count_in(usage, "total_tokens"),
         prompt_tokens_details=_Inside(
-            cached_tokens=_count(inside, "cached_tokens"),
-            cache_write_tokens=_count(inside, "cache_write_tokens"),
-            audio_tokens=_count(inside, "audio_tokens"),
+            cached_tokens=count_in(inside, "cached_tokens"),
+            cache_write_tokens=count_in(inside, "cache_write_tokens"),
+            audio_tokens=count_in(inside, "audio_tokens"),
         ),
         completion_tokens_details=_Outside(
-            reasoning_tokens=_count(outside, "reasoning_tokens"),
-            audio_tokens=_count(outside, "audio_tokens"),
+            reasoning_tokens=count_in(outside, "reasoning_tokens"),
+            audio_tokens=count_in(outside, "audio_tokens"),
         ),
-        prompt_cache_hit_tokens=_count(usage, "prompt_cache_hit_tokens"),
-        num_cached_tokens=_count(usage, "num_cached_tokens"),
-        num_search_queries=_count(usage, "num_search_queries"),
+        prompt_cache_hit_tokens=count_in(usage, "prompt_cache_hit_tokens"),
+        num_cached_tokens=count_in(usage, "num_cached_tokens"),
+        num_search_queries=count_in(usage, "num_search_queries"),
         server_tool_use=_Tools(
-            web_search_requests=_count(_part(usage, "server_tool_use"), "web_search_requests")
+            web_search_requests=count_in(part_in(usage, "server_tool_use"), "web_search_requests")
         ),
         cost=usage.get("cost"),
         cost_in_usd_ticks=usage.get("cost_in_usd_ticks"),
     )
-
-
-def _part(mapping: Mapping[Any, object], name: str) -> Mapping[Any, object]:
-    found = mapping.get(name)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _count(mapping: Mapping[Any, object], name: str) -> int | None:
-    found = mapping.get(name)
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        return None
-    return int(found) if found >= 0 else None

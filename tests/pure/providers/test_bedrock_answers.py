@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.chat.response import FinishReason, fold
+from shared.chat.usage import Usage
 from shared.errors import FailureKind, UpstreamError
 from shared.providers.dialects.bedrock import BEDROCK, parse_response
 from shared.providers.dialects.bedrock_frames import BrokenFrame, FrameParser
@@ -198,6 +199,42 @@ def test_an_event_that_is_not_json_ends_the_stream():
     raw = frame({":message-type": "event", ":event-type": "metadata"}, [1])
 
     assert FailureKind.MALFORMED is BedrockDecoder(CLAUDE).feed(raw).error.kind
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        ({"inputTokens": None, "outputTokens": 5}, Usage(output_tokens=5)),
+        ({"inputTokens": -4, "outputTokens": 5}, Usage(output_tokens=5)),
+        ({"inputTokens": 4.0, "outputTokens": 5}, Usage(input_tokens=4, output_tokens=5)),
+        ({"inputTokens": 4, "outputTokens": "x"}, Usage(input_tokens=4, estimated=True)),
+        (
+            {
+                "inputTokens": 4,
+                "outputTokens": 5,
+                "cacheReadInputTokens": "x",
+                "cacheWriteInputTokens": 10,
+                "cacheDetails": [{"ttl": "1h", "inputTokens": 6.0}, {"ttl": None}, 7],
+            },
+            Usage(input_tokens=14, output_tokens=5, cache_write_tokens=10, cache_write_1h_tokens=6),
+        ),
+        ({"inputTokens": "x", "outputTokens": None}, None),
+        ([5], None),
+    ],
+)
+def test_a_count_that_is_none_costs_no_other(told, counted):
+    read = whole([{"text": "x"}], usage=told)
+    last = event("metadata", {"usage": told})
+    ended = BedrockDecoder(CLAUDE).feed(TEXT + event("messageStop", {}) + last)
+
+    assert "x" == read.choices[0].text
+    assert (counted, None) == (read.usage, ended.error)
+    assert counted == ended.deltas[-1].usage
+
+
+def test_what_else_is_wrong_stays_wrong():
+    with pytest.raises(UpstreamError):
+        whole(5, usage={"inputTokens": None})
 
 
 def test_usage_survives_a_missing_part():

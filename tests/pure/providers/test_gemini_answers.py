@@ -297,12 +297,35 @@ USAGES = [
     ),
     ({"promptTokenCount": 1, "trafficType": "ON_DEMAND"}, Usage(input_tokens=1)),
     ({"totalTokenCount": 5}, None),
+    (
+        {
+            "promptTokenCount": 100.0,
+            "candidatesTokenCount": 5,
+            "thoughtsTokenCount": "x",
+            "cachedContentTokenCount": -1,
+            "promptTokensDetails": [{"modality": "IMAGE", "tokenCount": 60.0}, None, {}],
+            "cacheTokensDetails": 5,
+            "serviceTier": "flex",
+            "trafficType": 1,
+        },
+        Usage(input_tokens=100, output_tokens=5, input_image_tokens=60, service_tier="flex"),
+    ),
+    ({"promptTokenCount": -1, "candidatesTokenCount": 5}, Usage(output_tokens=5)),
+    ({"promptTokenCount": -1, "candidatesTokenCount": "x"}, None),
+    ([5], None),
 ]
 
 
 @pytest.mark.parametrize(("metadata", "usage"), USAGES)
 def test_usage(metadata, usage):
-    assert usage == whole(body({"text": "x"}, finish="STOP", usage=metadata)).usage
+    told = body({"text": "x"}, finish="STOP", usage=metadata)
+
+    assert usage == whole(told).usage == fold(streamed(sse(told))).usage
+
+
+def test_what_else_is_wrong_than_a_count_stays_wrong():
+    with pytest.raises(UpstreamError):
+        whole({"candidates": 5, "usageMetadata": {"promptTokenCount": 100.5}})
 
 
 def test_the_proof_of_a_text_is_no_block_after_it():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.chat.usage import Usage
 from shared.config.model import ProviderConfig
 from shared.errors import FailureKind, UnsupportedParameter, UpstreamError
 from shared.providers.dialects.responses_proof import packed
@@ -182,6 +183,39 @@ def test_a_whole_answer_goes_on_as_it_came():
         reply.finish_reason,
         reply.usage.input_tokens,
     )
+
+
+SIDES = {"input_tokens": 10, "output_tokens": 5}
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        ({}, {}),
+        ({"input_tokens_details": {"cached_tokens": 2.5}}, {"cache_read_tokens": 2}),
+        ({"input_tokens_details": {"cached_tokens": "x", "cache_write_tokens": 3}},
+         {"cache_write_tokens": 3}),
+        ({"input_tokens_details": {"cache_write_tokens": {"ttl_30m": 1, "ttl_12h": 2}}},
+         {"cache_write_tokens": 3}),
+        ({"input_tokens_details": {"cached_tokens": -3, "cache_write_tokens": -9}}, {}),
+        ({"input_tokens_details": {"cached_tokens": 8, "cache_write_tokens": 8}},
+         {"cache_read_tokens": 8, "cache_write_tokens": 2}),
+        ({"input_tokens_details": 7, "output_tokens_details": {"reasoning_tokens": 3.0}},
+         {"reasoning_tokens": 3}),
+        ({"output_tokens_details": {"reasoning_tokens": True}, "cost": 0.5},
+         {"reported_nanousd": 500_000_000}),
+        ({"input_tokens": -5}, {"input_tokens": 0}),
+        ({"output_tokens": "x"}, {"output_tokens": 0, "estimated": True}),
+        ({"input_tokens": None, "output_tokens": -1}, None),
+    ],
+)  # fmt: skip
+def test_a_count_that_is_none_costs_no_other(told, counted):
+    body = json.dumps({**WHOLE, "usage": {**SIDES, **told}}).encode()
+    expected = None if counted is None else Usage(**{**SIDES, **counted})
+
+    reply = exchange().read(HttpResponse(status=200, headers={}, body=body))
+
+    assert expected == reply.usage
 
 
 @pytest.mark.parametrize(
