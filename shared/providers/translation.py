@@ -78,7 +78,8 @@ class TargetDialect(msgspec.Struct, frozen=True, kw_only=True):
     """A provider's wire format, read. `build` is called by its adapters, which know the quirks.
 
     `parse_response` raises UpstreamError: MALFORMED, or what an error inside a 2xx says. `error_of`
-    is given the secret to keep it out. `refuse_head` decides about a stream's head.
+    is given the secret to keep it out. `refuse_head` decides about a stream's head. `tier_in` reads
+    the service tier out of an answer's headers, where the provider may tell it there alone.
     """
 
     name: str
@@ -86,6 +87,7 @@ class TargetDialect(msgspec.Struct, frozen=True, kw_only=True):
     error_of: Callable[[HttpResponse, str | None], UpstreamError]
     refuse_head: Callable[[Mapping[str, str]], UpstreamError | None]
     decoder: Callable[[Asked], StreamDecoder]
+    tier_in: Callable[[Mapping[str, str]], str | None] | None = None
 
 
 class ServedDialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +144,7 @@ class TranslatingExchange:
         self._target = target
         self._asked = built.asked
         self._secret = secret
+        self._scanner: TranslatingScanner | None = None
 
     def read(self, response: HttpResponse) -> Reply:
         """Turn a 2xx answer into the served dialect."""
@@ -152,6 +155,8 @@ class TranslatingExchange:
             answer = self._target.parse_response(response.body, self._asked)
         except UpstreamError as error:
             raise without_secret(error, self._secret) from None
+        if self._target.tier_in is not None:
+            answer = _with_tier(answer, self._target.tier_in(response.headers))
         finish = answer.choices[0].finish if answer.choices else None
         return Reply(
             body=self._served.render_response(answer, self._chat),
@@ -168,15 +173,26 @@ class TranslatingExchange:
         """Refuse a stream at the door: None for a 2xx stream, else why not."""
         if status not in SUCCESS:
             return self.error_of(HttpResponse(status=status, headers=headers, body=b""))
+        if self._target.tier_in is not None and self._scanner is not None:
+            self._scanner.service_tier = self._target.tier_in(headers)
         return self._target.refuse_head(headers)
 
     def scanner(self) -> "TranslatingScanner":
         """Return a fresh scanner for this exchange's stream."""
-        return TranslatingScanner(
+        self._scanner = TranslatingScanner(
             self._target.decoder(self._asked),
             self._served.renderer(self._chat),
             secret=self._secret,
         )
+        return self._scanner
+
+
+def _with_tier(answer: ChatResponse, tier: str | None) -> ChatResponse:
+    """Return the answer with the tier that its head told, unless its counts name one."""
+    usage = answer.usage
+    if tier is None or usage is None or usage.service_tier is not None:
+        return answer
+    return msgspec.structs.replace(answer, usage=msgspec.structs.replace(usage, service_tier=tier))
 
 
 class TranslatingScanner:

@@ -11,6 +11,7 @@ from shared.errors import UpstreamError
 from shared.providers.decoding import PartDecoder, malformed
 from shared.providers.dialects.gemini_errors import error_inside, error_of
 from shared.providers.dialects.gemini_reading import Reading
+from shared.providers.dialects.gemini_usage import tier_in
 from shared.providers.dialects.gemini_wire import UNREADABLE, decode
 from shared.providers.dialects.sse import SseEvent, SseParser
 from shared.providers.head import refuse_stream
@@ -109,6 +110,7 @@ GEMINI = TargetDialect(
     error_of=error_of,
     refuse_head=refuse_stream,
     decoder=GeminiDecoder,
+    tier_in=tier_in,
 )
 """The Developer API."""
 
@@ -118,5 +120,6 @@ VERTEX = TargetDialect(
     error_of=error_of,
     refuse_head=refuse_stream,
     decoder=lambda asked: GeminiDecoder(asked, vertex=True),
+    tier_in=tier_in,
 )
 """Vertex AI."""

@@ -3,6 +3,8 @@
 Prompt tokens include the cached ones; thoughts stand beside the candidates' tokens, not inside.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 from shared.chat.usage import Usage
@@ -54,11 +56,21 @@ def usage_of(wire: UsageMetadata | None, web_searches: int = 0) -> Usage | None:
     )
 
 
+def tier_in(headers: Mapping[str, str]) -> str | None:
+    """Return the tier that an answer's headers tell; its counts do not always."""
+    told = headers.get("x-gemini-service-tier")
+    return _named(told) if told else None
+
+
 def _tier(wire: UsageMetadata) -> str | None:
     if wire.service_tier is not None:
-        named = wire.service_tier.lower()
-        return _TIERS.get(named, named)
+        return _named(wire.service_tier)
     return _TIERS.get((wire.traffic_type or "").lower())
+
+
+def _named(tier: str) -> str:
+    named = tier.lower()
+    return _TIERS.get(named, named)
 
 
 def _of(modality: str, details: list[Modality] | None) -> int:

@@ -7,6 +7,7 @@ import pytest
 
 from shared.config.model import ProviderConfig
 from shared.errors import UnsupportedParameter
+from shared.providers.exchange import HttpResponse
 from shared.providers.registry import adapter_for
 from shared.providers.request import InferenceRequest, RequestHead
 from shared.providers.target import Target
@@ -99,6 +100,33 @@ def test_who_calls(config, secret, headers):
     found = {name: sent[name] for name in ("x-goog-api-key", "authorization") if name in sent}
     assert headers == found
     assert "identity" == sent["accept-encoding"]
+
+
+@pytest.mark.parametrize(
+    ("header", "counted", "tier"),
+    [
+        ({"x-gemini-service-tier": "FLEX"}, {}, "flex"),
+        ({"x-gemini-service-tier": "standard"}, {}, "default"),
+        ({"x-gemini-service-tier": "priority"}, {"serviceTier": "flex"}, "flex"),
+        ({}, {}, None),
+    ],
+)
+@pytest.mark.parametrize("config", [{}, VERTEX], ids=["developer", "vertex"])
+def test_the_tier_may_stand_in_the_head_alone(header, counted, tier, config):
+    """A stream's is known before anything is counted."""
+    usage = {"promptTokenCount": 1, "candidatesTokenCount": 1, **counted}
+    said = {"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}
+    answer = json.dumps({"candidates": [said], "usageMetadata": usage}).encode()
+    asked = exchange(secret=None, **config)
+    scanner = asked.scanner()
+
+    reply = asked.read(HttpResponse(status=200, headers=header, body=answer))
+    refused = asked.refuse_head(200, {"content-type": "text/event-stream", **header})
+    told = scanner.service_tier
+    scanner.feed(b"data: " + answer + b"\n\n")
+
+    assert (tier, None) == (reply.usage.service_tier, refused)
+    assert tier == (scanner.usage.service_tier or told)
 
 
 def test_only_vertex_obtains_tokens():
