@@ -46,6 +46,17 @@ FINISHES = {
 and Google's, as proxies leak them."""
 
 
+_SPOKEN = (
+    "content",
+    "reasoning_content",
+    "reasoning",
+    "refusal",
+    "tool_calls",
+    "function_call",
+    "audio",
+)
+
+
 class Mender:
     """Mends one answer. `names` are tools' names as sent, by which the caller knows them.
 
@@ -93,6 +104,8 @@ class Mender:
             state = self._choices[0] = state or ChoiceState()
             state.opened = True
             state.finished = choice.finish_reason is not None
+            if state.empty_finish and choice.delta.says():
+                state.empty_finish = False
         self._head = told
         return True
 
@@ -211,6 +224,8 @@ class Mender:
         reason = choice.get("finish_reason")
         if reason is None:
             choice.setdefault("finish_reason", None)
+            if state.empty_finish and speaks(choice.get("delta")):
+                state.empty_finish = False
             return not state.finished or says(choice.get("delta"))
         if reason == "" or state.finished:
             state.empty_finish = state.empty_finish or reason == ""
@@ -325,6 +340,11 @@ def is_bare_error(answer: Json) -> bool:
 def says(delta: object) -> bool:
     """Return whether a delta holds more than a role and empty values."""
     return isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role")
+
+
+def speaks(delta: object) -> bool:
+    """Return whether a delta holds some of the answer itself."""
+    return isinstance(delta, dict) and any(delta.get(name) for name in _SPOKEN)
 
 
 def read_parts(content: list[Any]) -> tuple[str, str]:

@@ -16,7 +16,7 @@ class ChoiceState:
 
     @property
     def owes_finish(self) -> bool:
-        """Whether its provider finished it with an empty word only."""
+        """Whether its provider finished it with an empty word and said no more."""
         return self.empty_finish and not self.finished
 
     @property

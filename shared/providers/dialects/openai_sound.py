@@ -63,6 +63,10 @@ class _Delta(msgspec.Struct, gc=False):
     function_call: None = None
     audio: None = None
 
+    def says(self) -> bool:
+        """Return whether it holds words."""
+        return bool(self.content or self.reasoning_content or self.refusal)
+
 
 class _ChunkChoice(msgspec.Struct, gc=False):
     index: Literal[0]

@@ -89,7 +89,7 @@ class OpenAIScanner:
         self._parser = SseParser()
         self._between = True
         self._done: dict[int | str | None, bool] = {}
-        self._finish_was_empty = False
+        self._finished_empty: set[int | str | None] = set()
         self._usage_chunk: bytes | None = None
         self._content_events = 0
         self._repeats_role = False
@@ -217,18 +217,22 @@ class OpenAIScanner:
             if self._is_whole_answer(choice):
                 self._error = _malformed("The provider answered a stream with a whole answer.")
                 return
+            said_bytes = 0
             if choice.delta is not None:
-                content_bytes += _content_bytes(choice.delta)
+                said_bytes = _content_bytes(choice.delta)
                 if choice.delta.role is not None and choice.index in self._done:
                     # OpenAI's SDK helper would make "assistantassistant" of it.
                     self._repeats_role = True
             if choice.text:
-                content_bytes += length_bytes(choice.text)
+                said_bytes += length_bytes(choice.text)
+            content_bytes += said_bytes
             if choice.finish_reason is not None:
                 self._close_choice(choice.index, choice.finish_reason)
             elif choice.index not in self._done:
                 self._done[choice.index] = False
                 self.finished = False
+            elif said_bytes:
+                self._finished_empty.discard(choice.index)
         if content_bytes:
             self._content_events += 1
             self.content_bytes += content_bytes
@@ -248,9 +252,10 @@ class OpenAIScanner:
             self._done[index] = True
             self.finished = all(self._done.values())
         else:
-            # Some servers give "" on every chunk, some only at the end: the end mark decides.
+            # Some servers give "" on every chunk, some only at the end: the end mark decides. Words
+            # behind it, with no finish reason of their own, show that it meant nothing.
             self._done.setdefault(index, False)
-            self._finish_was_empty = True
+            self._finished_empty.add(index)
 
     def _keep_usage(self, found: Usage | None, payload: bytes, *, alone: bool) -> bytes:
         """Keep counts, and return what of their chunk goes on: nothing where they came alone."""
@@ -269,7 +274,10 @@ class OpenAIScanner:
     def _is_whole(self) -> bool:
         if not self._done:
             return False
-        return all(self._done.values()) or (self._ended and self._finish_was_empty)
+        return all(
+            done or (self._ended and index in self._finished_empty)
+            for index, done in self._done.items()
+        )
 
 
 def _event_of(fields: object) -> bytes:

@@ -95,6 +95,29 @@ def test_an_empty_finish_reason_is_decided_by_what_came(before, finish):
     assert [None, None, finish] == [reason for _, reason in out]
 
 
+SAYING = [{"content": "x"}, {"reasoning_content": "x"}, {"refusal": "x"}, calls(entry(0, "a", "f"))]
+
+
+@pytest.mark.behaviour(82)
+@pytest.mark.parametrize("delta", SAYING)
+def test_an_empty_finish_reason_is_none_of_what_comes_after_it(delta):
+    """Who says more had not finished: a cut behind it is a cut."""
+    said, silent = chunk(delta), chunk({"content": ""})
+
+    assert {None} == {reason for _, reason in mended(chunk(ROLE, ""), said)}
+    assert {None} == {reason for _, reason in mended(chunk({"content": "x"}, ""), said, silent)}
+    assert mended(chunk(ROLE, ""), said, chunk({}, ""))[-1][1]
+    assert mended(chunk(ROLE, ""), said, chunk({}, ""), silent)[-1][1]
+
+
+@pytest.mark.behaviour(82)
+def test_what_a_cut_stream_said_first_does_not_make_it_whole():
+    """Neither where its later chunks are sound, nor where their words are not even read."""
+    error = relayed([chunk(ROLE, ""), *map(plain, "abc")], unread=True)[1][0][-1][-1]
+
+    assert "The provider ended its stream without a finish reason." == error
+
+
 @pytest.mark.behaviour(99)
 def test_a_choice_finishes_once():
     out = mended(chunk({"content": "x"}, "length"), chunk(ROLE, "length"), chunk({}))
@@ -282,7 +305,9 @@ def relayed(chunks, *, unread):
         scan = scanner.feed(b"data: " + written + b"\n\n")
         out += scan.out
         held.append((scan.content_events, scan.finished, scan.error and scan.error.message))
-    out += scanner.feed(b"data: [DONE]\n\n").out + scanner.closing(None)
+    last = scanner.feed(b"data: [DONE]\n\n")
+    held.append((0, last.finished, last.error and last.error.message))
+    out += last.out + scanner.closing(None)
     events = [event[6:] for event in out.split(b"\n\n") if event.startswith(b"data: {")]
     learnt = (held, scanner.content_bytes, scanner.model, scanner.usage)
     return [json.loads(event) for event in events], learnt
@@ -319,6 +344,7 @@ ODD = [
     {**HEAD, "choices": []},
     chunk({}, "eos"),
     chunk({}, ""),
+    plain("", choices=[{"index": 0, "delta": None, "message": {}, "finish_reason": ""}]),
     chunk({"reasoning": "hm"}),
 ]
 

@@ -122,6 +122,35 @@ def test_an_empty_finish_reason_needs_the_end_mark(end, whole):
     assert whole is (first_error(scans) is None)
 
 
+@pytest.mark.behaviour(82)
+@pytest.mark.parametrize(
+    ("chunks", "whole"),
+    [
+        ([("", ""), ("a", None)], False),
+        ([("a", ""), ("b", None), ("", None)], False),
+        ([("a", ""), ("b", "")], True),
+        ([("a", None), ("b", "")], True),
+        ([("a", None), ("", ""), ("", None)], True),
+        ([("", ""), ("a", None), ("", "stop")], True),
+        ([("", ""), ("a", None), ("", "")], True),
+    ],
+)
+def test_an_empty_finish_reason_is_none_of_what_comes_after_it(chunks, whole):
+    """The words that follow show that it meant nothing: a cut behind them is a cut."""
+    pieces = [chunk({"content": text}, finish) for text, finish in chunks]
+    _, scans = run(*pieces, DONE)
+
+    assert whole is (first_error(scans) is None)
+
+
+@pytest.mark.behaviour(82)
+def test_an_empty_finish_reason_is_that_of_its_choice():
+    other = chunk({"content": "b"}).replace(b'"index":0', b'"index":1')
+    _, scans = run(chunk({"content": "a"}, ""), other, DONE)
+
+    assert FailureKind.MALFORMED is first_error(scans).kind
+
+
 @pytest.mark.parametrize("reason", ["error", "network_error", "insufficient_system_resource"])
 def test_finish_reasons_that_mean_failure(reason):
     _, scans = run(chunk({"content": "a"}), chunk({}, reason))
