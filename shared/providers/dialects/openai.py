@@ -1,6 +1,7 @@
 """Relaying OpenAI's dialect: only the model and the operator's params change on the way."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from typing_extensions import override
@@ -21,6 +22,7 @@ from shared.providers.exchange import HttpRequest, HttpResponse, Reply
 from shared.providers.head import refuse_body, refuse_stream
 
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
+_CHAT = "/v1/chat/completions"
 _VECTORS = frozenset({"/v1/embeddings"})
 """Endpoints that answer with `data` instead of `choices`."""
 
@@ -46,7 +48,12 @@ def written(draft: Draft, *, force_stream_usage: bool) -> bytes:
     return _encode(draft.body)
 
 
+class _Message(msgspec.Struct, gc=False):
+    content: str | list[Any] | None = None
+
+
 class _Choice(msgspec.Struct, gc=False):
+    message: _Message | None = None
     finish_reason: str | None = None
 
 
@@ -212,6 +219,8 @@ class RelayExchange(msgspec.Struct, kw_only=True):
             raise UpstreamError(
                 FailureKind.SERVER_ERROR, f"The provider broke off its answer ({reason})."
             )
+        if self.endpoint == _CHAT and any(choice.message is None for choice in answer.choices):
+            raise _malformed("The provider's answer has a choice without a `message`.")
         return reason
 
 

@@ -150,8 +150,10 @@ def finish_of(reason: str | None, *, has_calls: bool) -> FinishReason | None:
 
 
 def _choice(wire: WireChoice) -> ChatChoice:
-    message = wire.message or WireMessage()
-    calls = tuple(tool_call(call) for call in message.tool_calls or ())
+    message = wire.message
+    finish = finish_of(wire.finish_reason, has_calls=bool(message and message.tool_calls))
+    if message is None:
+        raise malformed("The provider's answer has a choice without a `message`.")
     return ChatChoice(
         index=wire.index or 0,
         text=_text(message),
@@ -159,8 +161,8 @@ def _choice(wire: WireChoice) -> ChatChoice:
             message.reasoning_content or message.reasoning, message.reasoning_details
         ),
         refusal=message.refusal,
-        tool_calls=calls,
-        finish=finish_of(wire.finish_reason, has_calls=bool(calls)),
+        tool_calls=tuple(tool_call(call) for call in message.tool_calls or ()),
+        finish=finish,
         annotations=tuple(message.annotations or ()),
         logprobs=_logprobs(wire),
         images=_images(message),

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import UpstreamError
+from shared.errors import FailureKind, UpstreamError
 from shared.providers.dialects.openai import RelayExchange
+from shared.providers.dialects.openai_chat import parse_response
 from shared.providers.dialects.openai_sound import sound
 from shared.providers.exchange import HttpRequest, HttpResponse
 
@@ -125,6 +126,38 @@ def test_what_needs_nothing_is_read_at_once(body):
 def test_what_may_need_something_goes_the_long_way(body):
     assert sound(body) is None
     assert read(body, RENAMED) == read(body, {})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        answer(choice={"message": None}),
+        answer(choice={"message": ABSENT}),
+        answer(choice={"message": ABSENT, "delta": MESSAGE}),
+        answer(choices=[CHOICE, {"index": 1, "finish_reason": "stop"}]),
+        answer(choice={"message": "Hello"}),
+        answer(message={"content": 5}),
+        answer(message={"content": {"text": "Hello"}}),
+    ],
+)
+def test_an_answer_without_a_message_is_none(body):
+    """Whoever had it as a success could only fail over it."""
+    found = [read(body, names) for names in (None, {}, RENAMED)]
+    with pytest.raises(UpstreamError) as refused:
+        parse_response(body)
+
+    assert {FailureKind.MALFORMED} == {refused.value.kind, *(told[0] for told in found)}
+
+
+@pytest.mark.parametrize(
+    "message", [{"content": ABSENT}, {"content": None}, {"content": ""}, {"role": ABSENT}]
+)
+def test_a_message_may_be_silent(message):
+    """Azure leaves out the words that it has filtered."""
+    body = answer(message=message, choice={"finish_reason": "content_filter"})
+
+    assert body == read(body, None).body
+    assert parse_response(body).choices
 
 
 ODD = st.sampled_from(
