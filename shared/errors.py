@@ -268,9 +268,13 @@ class StreamInterrupted(GatewayError):
 
 
 class DeadlineExceeded(GatewayError):
-    """The caller's own time ran out before an answer."""
+    """The caller's own time ran out before an answer; `attempts` were made until then."""
 
     code = "deadline_exceeded"
+
+    def __init__(self, message: str, *, attempts: Sequence[FailedAttempt] = ()) -> None:
+        super().__init__(message)
+        self.attempts = tuple(attempts)
 
 
 class OwnFault(GatewayError):

@@ -5,6 +5,7 @@ import msgspec
 from shared.errors import (
     BudgetExceeded,
     ChainFailed,
+    DeadlineExceeded,
     FailureKind,
     GatewayError,
     ModelNotFound,
@@ -77,9 +78,10 @@ def failure_of(error: GatewayError) -> dict[str, object]:
         # An error inside a 200, or in a stream's first event, may name no status of its own.
         known = refusal.status in _KEPT_STATUSES
         body["upstream_status"] = refusal.status if known else 400
-    if isinstance(error, ChainFailed):
-        if refusal is None:  # a provider's `param` is about the provider's own request
-            body["param"] = "model" if error.code == ModelNotFound.code else None
+    if isinstance(error, ChainFailed) and refusal is None:
+        # A provider's `param` is about the provider's own request.
+        body["param"] = "model" if error.code == ModelNotFound.code else None
+    if isinstance(error, ChainFailed | DeadlineExceeded):
         body["attempts"] = [msgspec.to_builtins(one) for one in error.attempts]
     if isinstance(error, BudgetExceeded):
         body["limit_source"] = error.limit_source

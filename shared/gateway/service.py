@@ -296,7 +296,8 @@ class Gateway:
             return failure
         if context.own_deadline and deadline.left_s(self.kit.clock) < LEAST_ATTEMPT_S:
             late = DeadlineExceeded(
-                "The time given by X-Sluiceway-Timeout was over before any target answered."
+                "The time given by X-Sluiceway-Timeout was over before any target answered.",
+                attempts=failure.attempts,
             )
             late.spent_nanousd = runner.spent_nanousd
             return late

@@ -10,6 +10,7 @@ from shared.chat.usage import Usage
 from shared.clock import Clock, Deadline
 from shared.errors import (
     ChainFailed,
+    DeadlineExceeded,
     FailedAttempt,
     GatewayError,
     JobEnded,
@@ -316,7 +317,7 @@ async def _failed(run: _Run, error: Exception) -> Ran:
 def _shown(reply: Reply | None, error: Exception | None) -> tuple[FailedAttempt, ...]:
     if reply is not None:
         return reply.attempts
-    return error.attempts if isinstance(error, ChainFailed) else ()
+    return error.attempts if isinstance(error, ChainFailed | DeadlineExceeded) else ()
 
 
 def _described(error: GatewayError, describe: failure.Describe) -> dict[str, object]:

@@ -158,14 +158,27 @@ async def test_failures_of_different_kinds_have_their_row(
     assert 2 == len(shown.json()["error"]["attempts"])
 
 
-async def test_a_time_that_is_over_has_its_row(http: httpx.AsyncClient, upstream: Upstream):
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("path", "kind"), [(CHAT, FAULT), ("/v1/messages", "timeout_error")])
+async def test_a_time_that_is_over_has_its_row(
+    http: httpx.AsyncClient,
+    upstream: Upstream,
+    path: str,
+    kind: str,
+    stream: object,
+):
+    """What was tried until then is told as of any other failure, in either dialect."""
     upstream.always("up", Answer(before_head="silence"))
 
     shown = await http.post(
-        CHAT, json={"model": "one", "messages": HI}, headers={"x-sluiceway-timeout": "0.1"}
+        path,
+        json={"model": "one", "messages": HI, "stream": stream, "max_tokens": 5},
+        headers={"x-sluiceway-timeout": "0.1"},
     )
 
-    assert_row(shown, (504, "deadline_exceeded", FAULT), AGAIN)
+    assert_row(shown, (504, "deadline_exceeded", kind), AGAIN)
+    (attempt,) = shown.json()["error"]["attempts"]
+    assert ("up", "timeout") == (attempt["provider"], attempt["kind"])
 
 
 @pytest.mark.behaviour(121)

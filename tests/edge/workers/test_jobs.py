@@ -9,6 +9,7 @@ import pytest
 from shared.errors import (
     BudgetExceeded,
     ChainFailed,
+    DeadlineExceeded,
     FailedAttempt,
     InvalidRequest,
     NotFound,
@@ -315,15 +316,24 @@ async def test_a_late_worker_does_not_replace_a_large_answer(desk):
     assert {} == desk.objects.kept
 
 
-async def test_a_refused_request_ends_the_job_with_its_tries(desk):
-    shown = FailedAttempt(id="att_x", provider="p", model="pm", outcome="failed", message="bad")
-    error = ChainFailed("invalid_request", "bad field", attempts=(shown,))
+TRIED = FailedAttempt(id="att_x", provider="p", model="pm", outcome="failed", message="bad")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ChainFailed("invalid_request", "bad field", attempts=(TRIED,)),
+        DeadlineExceeded("bad field", attempts=(TRIED,)),
+    ],
+    ids=lambda error: error.code,
+)
+async def test_a_refused_request_ends_the_job_with_its_tries(desk, error):
     job = await submitted(desk, webhook_url=HOOK)
 
     assert Ran.FINISHED == await run(with_call(desk, Script(error)))
 
     done = await read_job(desk, job.id)
-    assert ("failed", "invalid_request", "bad field") == (
+    assert ("failed", error.code, "bad field") == (
         done.status,
         done.error["code"],
         done.error["message"],
