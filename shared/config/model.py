@@ -264,8 +264,9 @@ class RouteConfig(Section, frozen=True, kw_only=True):
     """`priority` tries targets in the file's order, `weighted` spreads by weight, `round_robin`
     takes turns; also `least_latency`, `least_cost`, `least_busy`."""
     sticky: Sticky = "off"
-    """What keeps to one target while it is fit: `session` (`X-Sluiceway-Session`, else the user),
-    `prompt_cache` (`prompt_cache_key`, else the session), or nothing (`off`)."""
+    """What keeps to one target while it is fit, and to one other while it is not: `session`
+    (`X-Sluiceway-Session`, else the user), `prompt_cache` (`prompt_cache_key`, else the session),
+    or nothing (`off`)."""
     targets: Annotated[tuple[TargetConfig, ...], Meta(min_length=1)]
     """The provider models that may serve it, at least one."""
     rules: tuple[RouteRule, ...] = ()

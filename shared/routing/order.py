@@ -60,7 +60,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 def ordered(
     route: Route, facts: Facts, outlook: Outlook, draw: Draw, turn: int
 ) -> list[WeightedTarget]:
-    """Return the route's targets, each of their credentials, in the order they are to be tried."""
+    """Return the route's targets, each of their credentials, in the order they are to be tried.
+
+    With a sticky key the fit one that it is most drawn to comes first, whatever the strategy says.
+    """
     match route.strategy:
         case "least_latency":
             choices = _by_latency(_all(route), outlook, draw)
@@ -73,7 +76,9 @@ def ordered(
                 one for group in _groups(route, draw, turn) for one in _shuffled(group, draw)
             ]
     if facts.sticky is not None:
-        first = max(choices, key=lambda one: affinity(facts.sticky or "", one))
+        key = facts.sticky
+        # The next of the fit ones takes the place of a home that is not, for all calls of a key.
+        first = max(choices, key=lambda one: (outlook.is_fit(one.target), affinity(key, one)))
         choices = [first, *(one for one in choices if one is not first)]
     return choices
 

@@ -116,13 +116,40 @@ def test_keys_are_spread_by_weight():
     assert 2_850 < firsts["a"] < 3_150
 
 
-@given(key=st.text(), gone=st.sampled_from("abcdef"))
-def test_a_target_that_goes_moves_only_its_own_keys(key, gone):
-    facts = Facts(sticky=key)
-    before = names(make_route("priority", "abcdef"), Known(), facts)[0]
-    after = names(make_route("priority", "abcdef".replace(gone, "")), Known(), facts)[0]
+@given(
+    key=st.text(),
+    gone=st.sampled_from("abcdef"),
+    unfit=st.sets(st.sampled_from("abcdef"), max_size=5),
+)
+def test_a_target_that_goes_moves_only_its_own_keys(key, gone, unfit):
+    """Whether it is taken out or only unfit for a while."""
+    facts, known = Facts(sticky=key), Known(unfit=unfit)
+    before = names(make_route("priority", "abcdef"), known, facts)[0]
+    without = names(make_route("priority", "abcdef".replace(gone, "")), known, facts)[0]
+    down = names(make_route("priority", "abcdef"), Known(unfit=unfit | {gone}), facts)[0]
 
-    assert before in {gone, after}
+    assert before in {gone, without}
+    assert before in {gone, down}
+
+
+@given(
+    strategy=st.sampled_from(STRATEGIES),
+    key=st.text(),
+    unfit=st.sets(st.sampled_from("abcdef")),
+    calls=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 9)), min_size=2, max_size=6
+    ),
+)
+def test_a_key_stays_together_while_its_target_is_down(strategy, key, unfit, calls):
+    """It keeps to the next of the fit ones; behind that the strategy goes on as ever."""
+    route, known = make_route(strategy, "abcdef"), Known(unfit=unfit)
+    found = [names(route, known, Facts(sticky=key), draw, turn) for draw, turn in calls]
+    first = found[0][0]
+
+    assert {first} == {order[0] for order in found}
+    assert first not in unfit or len(unfit) == 6
+    for order, (draw, turn) in zip(found, calls, strict=True):
+        assert order[1:] == names(route, known, draw=draw, turn=turn).replace(first, "")
 
 
 @given(
