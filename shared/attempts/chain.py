@@ -29,8 +29,11 @@ _LIMITING = FailureKind.RATE_LIMITED
 class AttemptFailed(Exception):
     """What a call raises: the failure, and how it is shown in `error.attempts`.
 
-    `own` is set when the target was not asked at all, because it cannot be asked this.
+    `own` is set when the target was not asked at all, because it cannot be asked this. `beside` is
+    the failure of a call that was made beside this one, and whose turn may not come.
     """
+
+    beside: "AttemptFailed | None" = None
 
     def __init__(
         self, error: UpstreamError, shown: FailedAttempt, own: GatewayError | None = None
@@ -155,19 +158,20 @@ def chain_failure(
     elsewhere could not have helped. Where no target could even be asked, it is the reason for that.
     Targets that were `full` count as limiting ones, without being attempts.
     """
-    shown = tuple(failure.shown for failure in failed)
     if full and not failed:
         return min(full, key=lambda refusal: refusal.retry_after_s)
     if not failed:
         return ChainFailed("upstream_timeout", "No time was left to call a provider.", attempts=())
-    if failed[-1].own is not None and all(failure.own is not None for failure in failed):
-        return failed[-1].own
-    last = failed[-1].error
+    last, own = failed[-1].error, failed[-1].own
+    failed = _with_those_beside(failed)
+    if own is not None and all(failure.own is not None for failure in failed):
+        return own
+    shown = tuple(failure.shown for failure in failed)
     kinds = {failure.error.kind for failure in failed} | {_LIMITING for _ in full}
     if len(kinds) > 1 and not _speaks_for_all(last):
         return ChainFailed(
             "all_targets_failed",
-            _told(failed, full),
+            _told(last, len(failed), full),
             attempts=shown,
         )
     hints = [
@@ -183,11 +187,20 @@ def chain_failure(
     )
 
 
-def _told(failed: Sequence[AttemptFailed], full: Sequence[RateLimitExceeded]) -> str:
-    last = failed[-1].error.message
+def _with_those_beside(failed: Sequence[AttemptFailed]) -> list[AttemptFailed]:
+    """Return the failures with those of calls that were made beside others, each once."""
+    found: list[AttemptFailed] = []
+    for failure in failed:
+        found.append(failure)
+        if failure.beside is not None and failure.beside not in failed:
+            found.append(failure.beside)
+    return found
+
+
+def _told(last: UpstreamError, count: int, full: Sequence[RateLimitExceeded]) -> str:
     if full:
-        return f"{full[-1].message} Elsewhere {len(failed)} attempts failed; the last: {last}"
-    return f"All {len(failed)} attempts failed, in different ways; the last: {last}"
+        return f"{full[-1].message} Elsewhere {count} attempts failed; the last: {last.message}"
+    return f"All {count} attempts failed, in different ways; the last: {last.message}"
 
 
 def _speaks_for_all(error: UpstreamError) -> bool:

@@ -128,8 +128,12 @@ class Hedged(Generic[Won]):
                     self._raced(Race(second=won is tasks[1]))
                 tasks.remove(won)  # nobody ends it any more
                 return won.result()
-        if len(tasks) > 1 and isinstance(tasks[1].exception(), AttemptFailed | TargetFull):
-            self._failed = tasks[1].exception()  # type: ignore[assignment]  # as just asked
+        if len(tasks) > 1:
+            first, second = tasks[0].exception(), tasks[1].exception()
+            if isinstance(second, AttemptFailed | TargetFull):
+                self._failed = second
+            if isinstance(first, AttemptFailed) and isinstance(second, AttemptFailed):
+                first.beside = second  # to be told even where the chain ends here
         return tasks[0].result()
 
     async def _end(self, tasks: list[asyncio.Task[Won]]) -> None:

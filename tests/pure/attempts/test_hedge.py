@@ -4,12 +4,13 @@ import asyncio
 
 import pytest
 
-from shared.attempts.chain import Try
+from shared.attempts.chain import AttemptFailed, Try, run_chain
 from shared.attempts.hedge import LEAST_WAITS, Hedged, Race, Waits
 from shared.attempts.retry_budget import UNBOUNDED, Allowance
-from shared.clock import SystemClock
-from shared.routing.plan import Step
-from tests.pure.attempts.test_chain import make_plan
+from shared.clock import Deadline, SystemClock
+from shared.errors import ChainFailed, FailedAttempt, FailureKind
+from shared.routing.plan import Plan, Step
+from tests.pure.attempts.test_chain import fails, make_plan
 
 pytestmark = pytest.mark.anyio
 
@@ -72,9 +73,8 @@ class Never:
         return False
 
 
-def race(calls: Calls, allowance: Allowance = UNBOUNDED) -> "asyncio.Task[str]":
-    first, second = make_plan("a", "b").steps
-    hedged = Hedged(
+def hedging(calls: Calls, second: Step, allowance: Allowance = UNBOUNDED) -> Hedged[str]:
+    return Hedged(
         calls,
         second,
         0.01,
@@ -84,10 +84,40 @@ def race(calls: Calls, allowance: Allowance = UNBOUNDED) -> "asyncio.Task[str]":
         raced=calls.races.append,
     )
 
+
+def race(calls: Calls, allowance: Allowance = UNBOUNDED) -> "asyncio.Task[str]":
+    first, second = make_plan("a", "b").steps
+    hedged = hedging(calls, second, allowance)
+
     async def run() -> str:
         return await hedged(Try(step=first, number=1, limit_s=5.0))
 
     return asyncio.create_task(run())
+
+
+def failure(provider: str, kind: FailureKind) -> AttemptFailed:
+    shown = FailedAttempt(id="att_1", provider=provider, model="up", outcome="failed")
+    return AttemptFailed(fails(kind), shown)
+
+
+async def chain(plan: Plan, first: FailureKind, second: FailureKind) -> ChainFailed:
+    """Return what a chain comes to whose race ends in two failures."""
+    calls = Calls()
+    task = asyncio.create_task(
+        run_chain(
+            plan,
+            hedging(calls, plan.steps[1]),
+            clock=SystemClock(),
+            deadline=Deadline.after(60.0, SystemClock()),
+            draw=lambda: 0.5,
+        )
+    )
+    await calls.asked(2)
+    calls.answers["b"].set_exception(failure("b", second))
+    calls.answers["a"].set_exception(failure("a", first))
+    with pytest.raises(ChainFailed) as caught:
+        await task
+    return caught.value
 
 
 async def test_the_loser_is_cancelled():
@@ -134,3 +164,27 @@ async def test_a_race_is_a_further_call():
 
     assert "from a" == await task
     assert (["a"], []) == (list(calls.answers), calls.races)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [
+        (FailureKind.REJECTED, FailureKind.SERVER_ERROR, "invalid_request"),
+        (FailureKind.TIMEOUT, FailureKind.TIMEOUT, "upstream_timeout"),
+        (FailureKind.TIMEOUT, FailureKind.MALFORMED, "all_targets_failed"),
+    ],
+)
+async def test_both_failures_of_a_race_are_told_once(
+    first: FailureKind, second: FailureKind, code: str
+):
+    """Whether the first one's ends the chain, or the second's turn comes."""
+    failed = await chain(make_plan("a", "b"), first, second)
+
+    assert (code, ["a", "b"]) == (failed.code, [one.provider for one in failed.attempts])
+
+
+async def test_a_redirect_does_not_forget_the_second_failure():
+    plan = make_plan("a", "b", redirects={FailureKind.CONTEXT_LENGTH: ()})
+    failed = await chain(plan, FailureKind.CONTEXT_LENGTH, FailureKind.MALFORMED)
+
+    assert ["a", "b"] == [one.provider for one in failed.attempts]
