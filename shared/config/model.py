@@ -218,7 +218,8 @@ class Retry(Section, frozen=True, kw_only=True):
     """The longest wait, at least `base_s`."""
     share: Annotated[float, Meta(ge=0)] = 0.2
     """How many calls may be made again, as a share of the route's requests of the last ten seconds;
-    three a second always may. Going on to another target that is fit is never refused."""
+    thirty in those seconds always may, even in one instant. Going on to another target that is fit
+    is never refused."""
 
 
 class Breaker(Section, frozen=True, kw_only=True):
