@@ -130,8 +130,7 @@ class MendingScanner(OpenAIScanner, PlainScanner):
             if said_bytes:
                 self._content_events += 1
                 self.content_bytes += said_bytes
-                if self._finished_empty:
-                    self._finished_empty.discard(0)
+                self._finished_empty.discard(0)
                 self._look_for_words(event)
         if chunk.usage is not None:
             found = usage_of_wire(chunk.usage, self.service_tier)
