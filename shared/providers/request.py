@@ -109,9 +109,25 @@ class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def max_output_tokens(self) -> int | None:
-        """The caller's own bound on output, per choice."""
+        """The caller's own bound on output, per choice; None for one that bounds nothing.
+
+        It counts by the name that the endpoint knows. Chat knows two, of which servers obey one or
+        the other: the larger. Nothing is bounded by zero, nor by less, which some take as no end.
+        """
         head = self.head
-        return head.max_completion_tokens or head.max_tokens or head.max_output_tokens
+        match self.endpoint:
+            case "/v1/chat/completions":
+                newer, older = head.max_completion_tokens or 0, head.max_tokens or 0
+                bound = min(newer, older)
+                if bound >= 0:
+                    bound = max(newer, older)
+            case "/v1/messages" | "/v1/messages/count_tokens" | "/v1/completions":
+                bound = head.max_tokens or 0
+            case "/v1/responses":
+                bound = head.max_output_tokens or 0
+            case _:
+                return None
+        return bound if bound > 0 else None
 
     @property
     def choice_count(self) -> int:

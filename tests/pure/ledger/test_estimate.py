@@ -38,12 +38,36 @@ def test_half_the_bytes_and_eight_per_message():
         ({"max_tokens": 50, "n": 3}, 150),
         ({"n": 0}, 4096),
         ({"n": -2}, 4096),
-        ({"max_tokens": -3}, 0),
+        ({"max_tokens": -3}, 4096),
+        ({"max_tokens": -1, "max_completion_tokens": 50}, 4096),
+        ({"max_tokens": 0}, 4096),
+        ({"max_tokens": 0, "max_completion_tokens": 50}, 50),
+        ({"max_tokens": None, "max_completion_tokens": 50}, 50),
+        ({"max_completion_tokens": 1, "max_tokens": 50}, 50),
+        ({"max_output_tokens": 1}, 4096),
         ({"max_tokens": 10**12, "n": 10**12}, MOST_TOKENS),
     ],
 )
 def test_output_is_the_callers_bound_or_ours(fields, output):
     assert output == worst_case(body(USER, **fields), hold_output_tokens=4096).output_tokens
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fields", "output"),
+    [
+        ("/v1/messages", {"max_tokens": 100, "max_completion_tokens": 1}, 100),
+        ("/v1/messages", {"max_tokens": 100, "max_output_tokens": 500}, 100),
+        ("/v1/messages", {"max_completion_tokens": 1}, 4096),
+        ("/v1/completions", {"max_tokens": 100, "max_completion_tokens": 1}, 100),
+        ("/v1/responses", {"max_output_tokens": 100, "max_tokens": 1}, 100),
+        ("/v1/responses", {"max_tokens": 1}, 4096),
+        ("/v1/responses", {"max_output_tokens": -1}, 4096),
+        ("/v1/images/generations", {"max_tokens": 1}, 6_240),
+    ],
+)
+def test_a_bound_counts_by_the_name_that_the_endpoint_knows(endpoint, fields, output):
+    """Else a word that nobody reads would make the hold as small as a caller likes."""
+    assert output == worst_case(asked(endpoint, **fields), hold_output_tokens=4096).output_tokens
 
 
 def test_vectors_have_no_output():
