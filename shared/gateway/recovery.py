@@ -41,8 +41,6 @@ _COMPLETES = frozenset({
 _MAY_COMPLETE = frozenset({"openai_compatible", "openrouter", "xai"})
 """Kinds that may give the prompt to a model that chats; the config has to say that they do not."""
 
-_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-
 
 class Continued(msgspec.Struct, frozen=True, kw_only=True):
     """A stream that goes on with another one.
@@ -206,12 +204,4 @@ def completes(kind: str, target: Target) -> bool:
 
 def may_recover(request: InferenceRequest) -> bool:
     """Return whether a stream of this kind can be gone on with at all: it is of one answer."""
-    if request.endpoint not in READERS or request.choice_count > 1:
-        return False
-    if request.endpoint != COMPLETIONS:
-        return True
-    prompt = request.head.prompt
-    if bytes(memoryview(prompt)[:1]) != b"[":
-        return True
-    items = _decode_list(prompt)  # several texts or lists of token ids have an answer each
-    return len(items) == 1 or not any(bytes(item)[:1] in {b'"', b"["} for item in items)
+    return request.endpoint in READERS and request.choice_count == 1 and request.prompt_count == 1

@@ -57,8 +57,8 @@ class Asked(Protocol):
         """The caller's bound on output per choice."""
 
     @property
-    def choice_count(self) -> int:
-        """How many answers are asked for."""
+    def generated_count(self) -> int:
+        """How many answers are generated."""
 
 
 class _Media(msgspec.Struct):
@@ -96,7 +96,7 @@ def worst_case(request: Asked, *, hold_output_tokens: int) -> Usage:
         size_bytes = len(request.raw)
         sound = sound_to_hold(request.endpoint, size_bytes, hold_output_tokens=hold_output_tokens)
         return bounded(sound)
-    answers = 0 if request.endpoint in _ANSWERLESS else request.choice_count
+    answers = 0 if request.endpoint in _ANSWERLESS else request.generated_count
     bound = request.max_output_tokens
     most = hold_output_tokens if bound is None else min(bound, MOST_OUTPUT_TOKENS)
     if request.endpoint == _PICTURES:
@@ -120,7 +120,7 @@ def guessed_usage(request: Asked, content_bytes: int) -> Usage:
     output = 0 if request.endpoint in _ANSWERLESS else -(-content_bytes // TYPICAL_BYTES_PER_TOKEN)
     drawn = 0
     if request.endpoint == _PICTURES and content_bytes:
-        output = drawn = request.choice_count * PICTURE_TOKENS  # base64 is no text
+        output = drawn = request.generated_count * PICTURE_TOKENS  # base64 is no text
     return Usage(
         input_tokens=_input_tokens(request, TYPICAL_BYTES_PER_TOKEN),
         output_tokens=output,

@@ -6,6 +6,8 @@ import msgspec
 
 from shared.providers.history import History
 
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
 
 class StreamOptions(msgspec.Struct, frozen=True, gc=False):
     """OpenAI's `stream_options`."""
@@ -35,6 +37,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     max_completion_tokens: int | None = None
     max_output_tokens: int | None = None
     n: int | None = None
+    best_of: int | None = None
     user: str | None = None
     safety_identifier: str | None = None
     encoding_format: str | None = None
@@ -131,5 +134,23 @@ class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def choice_count(self) -> int:
-        """How many answers are asked for."""
+        """How many answers are asked for, to each prompt."""
         return max(1, self.head.n or 1)
+
+    @property
+    def prompt_count(self) -> int:
+        """How many prompts a completion has; a list of token ids is one, of texts or lists many."""
+        prompt = self.head.prompt
+        if self.endpoint != "/v1/completions" or bytes(memoryview(prompt)[:1]) != b"[":
+            return 1
+        items = bytes(prompt)
+        if b'"' not in items and items.find(b"[", 1) < 0:
+            return 1
+        return max(1, len(_decode_list(items)))
+
+    @property
+    def generated_count(self) -> int:
+        """How many answers are generated, and charged: the best of some are chosen from more."""
+        if self.endpoint != "/v1/completions":
+            return self.choice_count
+        return max(self.choice_count, self.head.best_of or 1) * self.prompt_count

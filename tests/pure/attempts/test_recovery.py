@@ -171,6 +171,7 @@ def test_one_answer_of_two_that_has_ended_is_not_the_end():
         ({"prompt": ["a", "b"]}, False),
         ({"prompt": [[1], [2]]}, False),
         ({"prompt": "a", "n": 2}, False),
+        ({"prompt": "a", "best_of": 2}, True),
     ],
 )
 def test_only_one_answer_is_gone_on_with(body: dict[str, object], *, may: bool):

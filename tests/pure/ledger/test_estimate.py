@@ -70,6 +70,35 @@ def test_a_bound_counts_by_the_name_that_the_endpoint_knows(endpoint, fields, ou
     assert output == worst_case(asked(endpoint, **fields), hold_output_tokens=4096).output_tokens
 
 
+@pytest.mark.parametrize(
+    ("fields", "choices"),
+    [
+        ({"prompt": "hi"}, 1),
+        ({"prompt": "hi", "n": 3}, 3),
+        ({"prompt": "hi", "best_of": 10}, 10),
+        ({"prompt": "hi", "best_of": 2, "n": 3}, 3),
+        ({"prompt": "hi", "best_of": -2}, 1),
+        ({"prompt": []}, 1),
+        ({"prompt": ["hi"]}, 1),
+        ({"prompt": ["hi"] * 20}, 20),
+        ({"prompt": ["hi"] * 20, "best_of": 10, "n": 2}, 200),
+        ({"prompt": [1, 2, 3]}, 1),
+        ({"prompt": [[1, 2, 3]]}, 1),
+        ({"prompt": [[1, 2, 3], [4]], "n": 2}, 4),
+    ],
+)
+def test_a_completion_holds_all_that_is_made_for_all_its_prompts(fields, choices):
+    request = asked("/v1/completions", max_tokens=100, **fields)
+
+    assert 100 * choices == worst_case(request, hold_output_tokens=9).output_tokens
+
+
+def test_only_completions_take_the_best_of_some():
+    request = body(USER, best_of=10, prompt=["a", "b"], max_tokens=100)
+
+    assert 100 == worst_case(request, hold_output_tokens=9).output_tokens
+
+
 def test_vectors_have_no_output():
     request = asked("/v1/embeddings", input="hello")
 
