@@ -20,7 +20,7 @@ from shared.ledger.holds import Hold, Holds
 from shared.ledger.rates import CompiledPrice
 from shared.limits.limiter import Limiter, Scope, Standing, Taken
 from shared.limits.scopes import ScopeBook
-from shared.providers.request import InferenceRequest
+from shared.providers.request import InferenceRequest, filled_in
 from shared.routing.plan import Plan, Step
 from shared.store.records import BudgetRef
 from shared.telemetry.tally import (
@@ -57,12 +57,16 @@ class Estimates(msgspec.Struct, eq=False, gc=False):
         """Return what it can use and cost there."""
         known = self._known.get(id(step))
         if known is None:
+            catalog, asked, target = self._catalog, self._request, step.target
             hold = step.hold_output_tokens
-            usage = self._usages.get(hold)
+            if target.params or target.provider in catalog.filling:
+                asked = filled_in(asked, catalog.params(target), hold_output_tokens=hold)
+            usage = self._usages.get(hold) if asked is self._request else None
             if usage is None:
-                usage = worst_case(self._request, hold_output_tokens=hold)
-                self._usages[hold] = usage
-            price = self._catalog.price(step.target, step.price)
+                usage = worst_case(asked, hold_output_tokens=hold)
+                if asked is self._request:
+                    self._usages[hold] = usage
+            price = catalog.price(target, step.price)
             cost = None if price is None else worst_cost_of(usage, price)
             known = self._known[id(step)] = Estimate(step, usage, price, cost)
         return known

@@ -14,6 +14,7 @@ from shared.ledger.rates import ESTIMATE, CompiledPrice, scaled
 from shared.providers.adapter import Adapter
 from shared.providers.exchange import Exchange
 from shared.providers.registry import adapter_for
+from shared.providers.relay import operators
 from shared.providers.request import InferenceRequest
 from shared.providers.target import Target
 from shared.routing.plan import Plan, Step, fixed_plans, follows_order, lots_of
@@ -77,6 +78,8 @@ class Catalog:
         }
         """Plans by the order that was drawn of a route's targets, by their `id`."""
         self._differing: dict[int, tuple[Plan, tuple[Step, ...]]] = {}
+        self.filling = frozenset(name for name, one in config.providers.items() if one.params)
+        """The providers with fields of the operator's for every call."""
         self._at = at  # listed prices have dates
         self._price = lru_cache(maxsize=PRICES_KEPT)(self._compiled)
         self._priced: dict[int, tuple[Target, PriceTerms, CompiledPrice | None]] = {}
@@ -88,17 +91,20 @@ class Catalog:
     def differing(self, plan: Plan) -> tuple[Step, ...]:
         """Return the steps of a plan at which a call may be estimated at different amounts.
 
-        Targets of one price and route are estimated alike; the first of them is there for all.
+        Targets of one price and route are estimated alike, but for what the operator adds; the
+        first of them is there for all.
         """
         if len(plan.steps) == 1:
             return plan.steps
         known = self._differing.get(id(plan))
         if known is not None and known[0] is plan:
             return known[1]
-        priced: list[tuple[int, CompiledPrice | None]] = []
+        priced: list[tuple[int, CompiledPrice | None, Mapping[str, object]]] = []
         steps = []
         for step in plan.steps:
-            key = step.hold_output_tokens, self.price(step.target, step.price)
+            target = step.target
+            price = self.price(target, step.price)
+            key = step.hold_output_tokens, price, self.params(target)
             if key not in priced:
                 priced.append(key)
                 steps.append(step)
@@ -117,6 +123,10 @@ class Catalog:
             self._priced.clear()
         self._priced[id(target)] = target, terms, price
         return price
+
+    def params(self, target: Target) -> Mapping[str, object]:
+        """Return the fields that the operator adds to calls to the target."""
+        return operators(self.providers[target.provider].config, target)
 
     def _compiled(self, provider: str, model: str, terms: PriceTerms) -> CompiledPrice | None:
         price = self._found(provider, model, terms.price)

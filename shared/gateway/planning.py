@@ -8,7 +8,7 @@ from shared.gateway.catalog import Catalog
 from shared.health.book import HealthBook
 from shared.ledger.cost import worst_cost_of
 from shared.ledger.estimate import worst_case
-from shared.providers.request import InferenceRequest
+from shared.providers.request import InferenceRequest, filled_in
 from shared.routing.order import Draw, Facts, ordered
 from shared.routing.plan import MOST_DRAWN, Plan, build_plan
 from shared.routing.route import Route, WeightedTarget
@@ -82,7 +82,9 @@ def _costs(
         price = catalog.price(choice.target, choice.price)
         if price is None:
             return None
-        usage = worst_case(request, hold_output_tokens=route.hold_output_tokens)
+        hold, params = route.hold_output_tokens, catalog.params(choice.target)
+        asked = filled_in(request, params, hold_output_tokens=hold)
+        usage = worst_case(asked, hold_output_tokens=hold)
         return worst_cost_of(usage, price)
 
     return cost_of

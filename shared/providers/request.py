@@ -154,3 +154,42 @@ class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if self.endpoint != "/v1/completions":
             return self.choice_count
         return max(self.choice_count, self.head.best_of or 1) * self.prompt_count
+
+
+def filled_in(
+    request: InferenceRequest, params: Mapping[str, object], *, hold_output_tokens: int
+) -> InferenceRequest:
+    """Return the request with the operator's fields in its head, where the caller left them out.
+
+    For estimates: `raw` stays. A null of the caller's goes to some targets as it is, so it lets no
+    bound below `hold_output_tokens` in.
+    """
+    head = request.head
+    own: dict[str, object] = {}
+    for field, names in _FILLED.get(request.endpoint, {}).items():
+        values = [params[name] for name in names if name in params]
+        counts = [value for value in values if type(value) is int]
+        if counts and getattr(head, field) is None:
+            own[field] = max(counts)
+            if field in _BOUNDS and f'"{field}"'.encode() in request.raw:
+                own[field] = max(*counts, hold_output_tokens)
+    if not own:
+        return request
+    return msgspec.structs.replace(request, head=msgspec.structs.replace(head, **own))
+
+
+_BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_FILLED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "/v1/chat/completions": {
+        "max_tokens": ("max_tokens",),
+        "max_completion_tokens": ("max_completion_tokens",),
+        "n": ("n",),
+    },
+    "/v1/completions": {"max_tokens": _BOUNDS[:2], "n": ("n",), "best_of": ("best_of",)},
+    "/v1/messages": {"max_tokens": _BOUNDS[:2]},
+    "/v1/responses": {"max_output_tokens": _BOUNDS},
+}
+"""The fields of a head that decide what a call costs, and the operator's names for each.
+
+Of a target that is asked in translation it can be chat's newer name, too.
+"""

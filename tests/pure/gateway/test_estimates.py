@@ -5,7 +5,9 @@ import json
 import pytest
 
 from shared.gateway.admission import Estimates
+from shared.gateway.answer import CallContext
 from shared.gateway.parse import parse_request
+from shared.gateway.planning import Planner
 from shared.routing.plan import build_plan
 from tests.pure.gateway.test_gateway import Gate
 
@@ -46,3 +48,95 @@ def test_targets_of_one_price_stand_for_each_other(model, differing):
         assert differing == len(steps)
         assert whole.most_tokens(plan.steps) == estimates.most_tokens(steps)
         assert whole.most_nanousd(plan.steps) == estimates.most_nanousd(steps)
+
+
+PARAMS = """
+providers: {near: {kind: mock}, far: {kind: mock, params: {max_tokens: 700, n: 2}}}
+defaults: {price: {input_per_mtok: 0, output_per_mtok: 1}}
+routes:
+- {model: none, targets: [{provider: near, model: a}]}
+- {model: older, targets: [{provider: near, model: a, params: {max_tokens: 30000}}]}
+- {model: newer, targets: [{provider: near, model: a, params: {max_completion_tokens: 30000}}]}
+- {model: newest, targets: [{provider: near, model: a, params: {max_output_tokens: 30000}}]}
+- {model: small, targets: [{provider: near, model: a, params: {max_tokens: 50}}]}
+- {model: many, targets: [{provider: near, model: a, params: {n: 3, best_of: 5}}]}
+- {model: odd, targets: [{provider: near, model: a, params: {max_tokens: many, n: true}}]}
+- {model: endless, targets: [{provider: near, model: a, params: {max_tokens: -1}}]}
+- {model: far, targets: [{provider: far, model: a}]}
+- {model: both, targets: [{provider: far, model: a, params: {max_tokens: 900}}]}
+- {model: mixed, strategy: priority, targets: [{provider: near, model: a},
+   {provider: near, model: b}, {provider: near, model: c, params: {max_tokens: 30000}}]}
+- {model: cheap, strategy: least_cost, targets: [
+   {provider: near, model: a, params: {max_tokens: 30000}}, {provider: near, model: b}]}
+"""
+CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
+COMPLETIONS, RESPONSES = "/v1/completions", "/v1/responses"
+QUESTION = {
+    CHAT: {"messages": [{"role": "user", "content": 'say "max_tokens"'}]},
+    MESSAGES: {"messages": [{"role": "user", "content": "hello"}]},
+    COMPLETIONS: {"prompt": "hello"},
+    RESPONSES: {"input": "hello"},
+}
+
+
+def planned(model, endpoint=CHAT, text=PARAMS, **fields):
+    """Return the estimates of a call, and its plan."""
+    gate = Gate(text)
+    raw = json.dumps({"model": model, **QUESTION[endpoint], **fields}).encode()
+    request = parse_request(endpoint, raw)
+    kit = gate.gateway.kit
+    route = kit.catalog.routes.find(model)
+    context = CallContext(request_id="req_1")
+    plan = Planner(lambda: 0.5).plan(kit.catalog, kit.health, route, request, context)
+    return Estimates(request, kit.catalog), plan
+
+
+@pytest.mark.parametrize(
+    ("model", "endpoint", "fields", "output"),
+    [
+        ("none", CHAT, {}, 4096),
+        ("older", CHAT, {}, 30_000),
+        ("older", CHAT, {"max_tokens": 10}, 10),
+        ("older", CHAT, {"max_completion_tokens": 10}, 30_000),  # both are sent
+        ("older", MESSAGES, {"max_tokens": 10}, 10),
+        ("older", COMPLETIONS, {}, 30_000),
+        ("older", RESPONSES, {}, 30_000),
+        ("older", RESPONSES, {"max_output_tokens": 10}, 10),
+        ("older", RESPONSES, {"max_tokens": 10}, 30_000),
+        ("newer", CHAT, {}, 30_000),
+        ("newer", MESSAGES, {}, 30_000),
+        ("newer", RESPONSES, {}, 30_000),
+        ("newest", RESPONSES, {}, 30_000),
+        ("newest", CHAT, {}, 4096),
+        ("small", CHAT, {}, 50),
+        ("small", CHAT, {"max_tokens": None}, 4096),  # which a relay sends on
+        ("older", CHAT, {"max_tokens": None}, 30_000),
+        ("many", CHAT, {"max_tokens": 10}, 30),
+        ("many", CHAT, {"max_tokens": 10, "n": 1}, 10),
+        ("many", COMPLETIONS, {"max_tokens": 10}, 50),
+        ("odd", CHAT, {}, 4096),
+        ("endless", CHAT, {}, 4096),
+        ("far", CHAT, {}, 1400),
+        ("both", CHAT, {}, 1800),
+    ],
+)
+def test_what_the_operator_adds_is_held(model, endpoint, fields, output):
+    """It fills in what the caller leaves out, as in what is sent."""
+    estimates, plan = planned(model, endpoint, **fields)
+
+    assert output == estimates.at(plan.steps[0]).usage.output_tokens
+    assert output * 1_000 == estimates.most_nanousd(estimates.differing(plan))
+
+
+def test_a_target_with_fields_of_its_own_is_estimated_for_itself():
+    estimates, plan = planned("mixed")
+
+    assert 2 == len(estimates.differing(plan))
+    assert 30_000_000 == estimates.most_nanousd(estimates.differing(plan))
+    assert 4096 == estimates.at(plan.steps[0]).usage.output_tokens
+
+
+def test_the_cheapest_target_is_found_with_what_the_operator_adds():
+    _, plan = planned("cheap")
+
+    assert ["b", "a"] == [step.target.model for step in plan.steps]
