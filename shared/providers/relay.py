@@ -266,6 +266,8 @@ def translated(
     built = build_request(chat, stream_options=way.stream_options)
     params = operators(provider, target)
     own = {name: value for name, value in params.items() if name not in built.body}
+    if "max_completion_tokens" in built.body:
+        own.pop("max_tokens", None)  # the older name of the same
     draft = Draft({**own, **built.body}, model=target.known_as, own=own, able=target.capabilities)
     draft.dropped.extend(built.dropped)
     applied(draft, vendor.steps)

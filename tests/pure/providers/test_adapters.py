@@ -121,3 +121,24 @@ def test_what_each_kind_needs_in_the_file_is_said():
     assert KindNeeds(base_url=True) == kinds()["openai_compatible"]
     assert KindNeeds(key=True) == kinds()["openai"]
     assert KindNeeds() == kinds()["mock"] == kinds()["ollama"] == kinds()["vllm"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        ({"max_output_tokens": 10}, (None, 10)),
+        ({}, (30_000, None)),
+    ],
+    ids=["the caller's", "the operator's"],
+)
+def test_the_operators_bound_does_not_stand_beside_a_callers_of_another_dialect(fields, sent):
+    """Chat has two names for it, of which servers obey one or the other."""
+    target = msgspec.structs.replace(TARGET, params={"max_tokens": 30_000})
+    request = asked("/v1/responses", "openai_responses", input="hello", **fields)
+    url = "https://example.com/v1"
+
+    body = json.loads(
+        exchange("openai_compatible", request=request, target=target, base_url=url).request.body
+    )
+
+    assert sent == (body.get("max_tokens"), body.get("max_completion_tokens"))
