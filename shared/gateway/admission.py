@@ -67,7 +67,10 @@ class Estimates(msgspec.Struct, eq=False, gc=False):
                 if asked is self._request:
                     self._usages[hold] = usage
             price = catalog.price(target, step.price)
-            cost = None if price is None else worst_cost_of(usage, price)
+            cost = None
+            if price is not None:
+                tier = asked.service_tier if price.tiers else None
+                cost = worst_cost_of(usage, price, tier)
             known = self._known[id(step)] = Estimate(step, usage, price, cost)
         return known
 

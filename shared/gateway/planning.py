@@ -85,6 +85,6 @@ def _costs(
         hold, params = route.hold_output_tokens, catalog.params(choice.target)
         asked = filled_in(request, params, hold_output_tokens=hold)
         usage = worst_case(asked, hold_output_tokens=hold)
-        return worst_cost_of(usage, price)
+        return worst_cost_of(usage, price, asked.service_tier)
 
     return cost_of

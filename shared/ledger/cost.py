@@ -27,11 +27,14 @@ def cost_of(usage: Usage, price: CompiledPrice) -> int:
     return price.per_request_nanousd + (parts + _SHARE // 2) // _SHARE
 
 
-def worst_cost_of(usage: Usage, price: CompiledPrice) -> int:
+def worst_cost_of(usage: Usage, price: CompiledPrice, tier: str | None = None) -> int:
     """Return what the counts can cost at most: every token at its dearest rate, rounded up.
 
-    For holds: whether the prompt will be written to a cache is not known before the call.
+    For holds: whether the prompt will be written to a cache is not known before the call, nor
+    whether the service `tier` that is asked for will be given.
     """
+    if tier is not None and price.tiers:
+        return max(worst_cost_of(usage, one) for one in price.asked(tier))
     tokens = usage.input_tokens * price.dearest_in + usage.output_tokens * price.dearest_out
     parts = tokens * _PER_MILLION
     if usage.input_characters or usage.input_audio_ms or usage.web_searches:

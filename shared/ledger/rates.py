@@ -14,6 +14,8 @@ _NANO = Decimal(10) ** 9
 _ONE = Decimal(1)
 _APART = frozenset({"per_request_nanousd", "per_1000_searches_nanousd"})
 """What regions do not make dearer: vendors raise what the model itself works."""
+_PLAIN = frozenset({"auto", "default", "standard", "standard_only"})
+"""What callers call no service tier in particular."""
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +89,17 @@ class CompiledPrice(msgspec.Struct, frozen=True, kw_only=True):
     def of(self, tier: str | None) -> "CompiledPrice":
         """Return the price of a service tier: itself where that has none of its own."""
         return self if tier is None else self.tiers.get(tier, self)
+
+    def asked(self, tier: str) -> "tuple[CompiledPrice, ...]":
+        """Return the prices that a call may be charged which asks for this service tier.
+
+        The plain one is always among them, for no provider has to give what is asked. Of a tier
+        without a price of its own nobody knows what answers will call it: all of them.
+        """
+        found = self.tiers.get(tier)
+        if found is not None:
+            return self, found
+        return (self,) if tier in _PLAIN else (self, *self.tiers.values())
 
     def at(self, moment: datetime) -> "CompiledPrice":
         """Return the price in force at that moment."""

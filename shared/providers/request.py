@@ -38,6 +38,8 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     max_output_tokens: int | None = None
     n: int | None = None
     best_of: int | None = None
+    service_tier: str | None = None
+    speed: object = None
     user: str | None = None
     safety_identifier: str | None = None
     encoding_format: str | None = None
@@ -155,6 +157,11 @@ class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             return self.choice_count
         return max(self.choice_count, self.head.best_of or 1) * self.prompt_count
 
+    @property
+    def service_tier(self) -> str | None:
+        """The tier asked for, as answers call it: Anthropic's fast speed is one, too."""
+        return "fast" if self.head.speed == "fast" else self.head.service_tier
+
 
 def filled_in(
     request: InferenceRequest, params: Mapping[str, object], *, hold_output_tokens: int
@@ -166,30 +173,31 @@ def filled_in(
     """
     head = request.head
     own: dict[str, object] = {}
-    for field, names in _FILLED.get(request.endpoint, {}).items():
+    for field, names in _BOUNDS_IN.get(request.endpoint, {}).items():
         values = [params[name] for name in names if name in params]
-        counts = [value for value in values if type(value) is int]
-        if counts and getattr(head, field) is None:
-            own[field] = max(counts)
-            if field in _BOUNDS and f'"{field}"'.encode() in request.raw:
-                own[field] = max(*counts, hold_output_tokens)
+        bounds = [value for value in values if type(value) is int]
+        if bounds and getattr(head, field) is None:
+            least = hold_output_tokens if f'"{field}"'.encode() in request.raw else 0
+            own[field] = max(least, *bounds)
+    for field, kind in _BESIDES.items():
+        value = params.get(field)
+        if type(value) is kind and getattr(head, field) is None:
+            own[field] = value
     if not own:
         return request
     return msgspec.structs.replace(request, head=msgspec.structs.replace(head, **own))
 
 
-_BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-_FILLED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "/v1/chat/completions": {
-        "max_tokens": ("max_tokens",),
-        "max_completion_tokens": ("max_completion_tokens",),
-        "n": ("n",),
-    },
-    "/v1/completions": {"max_tokens": _BOUNDS[:2], "n": ("n",), "best_of": ("best_of",)},
-    "/v1/messages": {"max_tokens": _BOUNDS[:2]},
-    "/v1/responses": {"max_output_tokens": _BOUNDS},
+_OF_CHAT = ("max_tokens", "max_completion_tokens")
+_BOUNDS_IN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "/v1/chat/completions": {name: (name,) for name in _OF_CHAT},
+    "/v1/completions": {"max_tokens": _OF_CHAT},
+    "/v1/messages": {"max_tokens": _OF_CHAT},
+    "/v1/responses": {"max_output_tokens": (*_OF_CHAT, "max_output_tokens")},
 }
-"""The fields of a head that decide what a call costs, and the operator's names for each.
+"""The bounds on output by endpoint, each with the names that the operator may give it by.
 
-Of a target that is asked in translation it can be chat's newer name, too.
+A target that is asked in translation knows chat's.
 """
+_BESIDES = {"n": int, "best_of": int, "service_tier": str, "speed": str}
+"""The other fields that decide what a call can cost, and the type of each."""

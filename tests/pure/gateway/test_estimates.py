@@ -140,3 +140,48 @@ def test_the_cheapest_target_is_found_with_what_the_operator_adds():
     _, plan = planned("cheap")
 
     assert ["b", "a"] == [step.target.model for step in plan.steps]
+
+
+TIERS = """
+providers: {near: {kind: mock}}
+defaults: {price: {input_per_mtok: 0, output_per_mtok: 1, tiers: [
+  {name: flex, factor: 0.5}, {name: priority, factor: 3}, {name: fast, factor: 6}]}}
+routes:
+- {model: plain, targets: [{provider: near, model: a}]}
+- {model: dear, targets: [{provider: near, model: a, params: {service_tier: priority}}]}
+- {model: quick, targets: [{provider: near, model: a, params: {speed: fast}}]}
+- {model: odd, targets: [{provider: near, model: a, params: {service_tier: 3, speed: 1}}]}
+- {model: one, targets: [{provider: near, model: a}],
+   price: {input_per_mtok: 0, output_per_mtok: 1, tiers: []}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "factor"),
+    [
+        ("plain", {}, 1),
+        ("plain", {"service_tier": None}, 1),
+        ("plain", {"service_tier": "auto"}, 1),
+        ("plain", {"service_tier": "default"}, 1),
+        ("plain", {"service_tier": "standard"}, 1),
+        ("plain", {"service_tier": "standard_only"}, 1),
+        ("plain", {"service_tier": "priority"}, 3),
+        ("plain", {"service_tier": "flex"}, 1),  # it may be served at the plain price
+        ("plain", {"service_tier": "of next year"}, 6),
+        ("plain", {"speed": "fast"}, 6),
+        ("plain", {"speed": "standard"}, 1),
+        ("plain", {"speed": 1}, 1),
+        ("dear", {}, 3),
+        ("dear", {"service_tier": "default"}, 1),
+        ("quick", {}, 6),
+        ("quick", {"speed": "standard"}, 1),
+        ("odd", {}, 1),
+        ("one", {"service_tier": "priority"}, 1),
+    ],
+)
+@pytest.mark.parametrize("endpoint", [CHAT, MESSAGES, RESPONSES])
+def test_the_tier_that_is_asked_for_is_held(model, fields, factor, endpoint):
+    """A discount may be refused, and what is not known may be dear."""
+    estimates, plan = planned(model, endpoint, TIERS, **fields)
+
+    assert 4096 * 1_000 * factor == estimates.most_nanousd(plan.steps)
