@@ -27,6 +27,7 @@ from shared.gateway.attempt import SUCCEEDED, Attempt
 from shared.gateway.catalog import Catalog, Provider
 from shared.gateway.files import Fetcher, NotFetched
 from shared.gateway.preparation import Preparation
+from shared.gateway.said import used_by
 from shared.health.book import HealthBook
 from shared.identity import Principal
 from shared.ids import IdMaker
@@ -98,7 +99,7 @@ class Runner(msgspec.Struct, eq=False):
                 raise
             raise failure from error
         self.dropped = exchange.dropped
-        usage = known_usage(self._request, reply.usage, len(reply.body))
+        usage = used_by(self._request, reply)
         self._won(attempt.close(SUCCEEDED, usage, reported_model=reply.model), attempt)
         return reply, attempt
 
@@ -172,7 +173,7 @@ class Runner(msgspec.Struct, eq=False):
         """Write how a stream that had shown content ended."""
         scanner = upstream.scanner
         told = scanner.usage
-        if told is not None and scanner.content_bytes and not told.output_tokens:
+        if told is not None and scanner.content_bytes and told.output_tokens <= 0:
             told = msgspec.structs.replace(told, estimated=True)  # it has spoken and not counted
         usage = known_usage(
             self._request, told, scanner.content_bytes, service_tier=scanner.service_tier

@@ -136,7 +136,7 @@ def known_usage(
 
     An estimated count knows the input and perhaps not all of the output: a cut stream's head. What
     asks a model in words has an input: servers that had it in a cache of theirs may count none.
-    `service_tier` was told apart from the counts.
+    Less than none is no count. `service_tier` was told apart from the counts.
     """
     usage = _known(request, told, content_bytes)
     if service_tier is None or usage.service_tier is not None:
@@ -147,12 +147,12 @@ def known_usage(
 def _known(request: Asked, told: Usage | None, content_bytes: int) -> Usage:
     if told is None:
         return guessed_usage(request, content_bytes)
-    if request.endpoint not in _IN_WORDS or (told.input_tokens and not told.estimated):
+    if request.endpoint not in _IN_WORDS or (told.input_tokens > 0 and not told.estimated):
         return told
     guess = guessed_usage(request, content_bytes if told.estimated else 0)
     return msgspec.structs.replace(
         told,
-        input_tokens=told.input_tokens or guess.input_tokens,
+        input_tokens=told.input_tokens if told.input_tokens > 0 else guess.input_tokens,
         output_tokens=max(told.output_tokens, guess.output_tokens),
         estimated=True,
     )

@@ -80,6 +80,24 @@ async def test_the_header_is_what_stands_in_the_books(tmp_path, sqlite_url):
     assert "0.04" == answer.headers[COST] == usage["cost_usd"]
 
 
+async def test_an_answer_that_does_not_count_its_words_is_charged_for_them_and_says_so(
+    tmp_path, sqlite_url
+):
+    """20 x 0.001 + 4,000 bytes / 4 x 0.002."""
+    async with running_upstream() as upstream:
+        for spoken in ("word" * 1_000, ""):
+            told = {"prompt_tokens": 20, "completion_tokens": 0, "total_tokens": 20}
+            upstream.script("up", says(spoken, usage=told))
+        provider = {"kind": "openai_compatible", "base_url": upstream.base_url("up")}
+        async with gateway(tmp_path, sqlite_url, one_route(provider, price=PRICE)) as http:
+            answer = await http.post(CHAT, json={"model": "chat", "messages": HELLO})
+            silent = await http.post(CHAT, json={"model": "chat", "messages": HELLO})
+
+    assert ("2.02", "estimated") == (answer.headers[COST], answer.headers["x-sluiceway-cost"])
+    assert "0.02" == silent.headers[COST]
+    assert "x-sluiceway-cost" not in silent.headers
+
+
 async def settled(http, attempts):
     async with asyncio.timeout(10):
         while (usage := (await http.get("/v1/usage")).json())["attempts"] < attempts:  # noqa: ASYNC110

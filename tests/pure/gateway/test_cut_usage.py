@@ -19,8 +19,9 @@ GUESSED = guessed_usage(REQUEST, 80)
         (Usage(input_tokens=70, output_tokens=1, cache_read_tokens=9, estimated=True), (70, 20, 9)),
         (Usage(input_tokens=70, output_tokens=30, estimated=True), (70, 30, 0)),
         (Usage(output_tokens=30), (GUESSED.input_tokens, 30, 0)),
+        (Usage(input_tokens=-70, output_tokens=30), (GUESSED.input_tokens, 30, 0)),
     ],
-    ids=["nothing told", "the head told", "more told than seen", "no input told"],
+    ids=["nothing told", "the head told", "more told than seen", "no input told", "less than none"],
 )
 def test_what_a_cut_stream_used(told, used):
     usage = known_usage(REQUEST, told, 80)
