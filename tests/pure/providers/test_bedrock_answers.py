@@ -241,3 +241,15 @@ def test_usage_survives_a_missing_part():
     assert None is whole([{"text": "x"}], usage=None).usage
     counted = whole([{"text": "x"}], usage={"inputTokens": 3, "outputTokens": 1}).usage
     assert (3, 1, 0) == (counted.input_tokens, counted.output_tokens, counted.cache_read_tokens)
+
+
+def test_counts_below_zero_are_none():
+    told = {"inputTokens": 3, "outputTokens": -1, "cacheReadInputTokens": -5}
+    counted = whole([{"text": "x"}], usage={**told, "cacheWriteInputTokens": 4}).usage
+
+    assert (7, 0, 0, 4) == (
+        counted.input_tokens,
+        counted.output_tokens,
+        counted.cache_read_tokens,
+        counted.cache_write_tokens,
+    )

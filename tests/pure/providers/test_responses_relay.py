@@ -17,6 +17,7 @@ from shared.providers.dialects.responses_relay import (
     ResponsesScanner,
     rewrite,
 )
+from shared.providers.dialects.responses_usage import usage_of
 from shared.providers.exchange import HttpRequest, HttpResponse
 from shared.providers.registry import adapter_for
 from shared.providers.request import InferenceRequest, RequestHead
@@ -325,3 +326,35 @@ def test_what_a_chat_cannot_do_is_left_out_or_refused():
     assert ("max_tool_calls",) == asked("vllm", raw).dropped
     with pytest.raises(UnsupportedParameter):
         asked("vllm", raw, unsupported="error")
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        ({"input_tokens": -100, "output_tokens": 50}, (0, 50, 0, 0)),
+        ({"input_tokens": 100, "output_tokens": -50}, (100, 0, 0, 0)),
+        ({"input_tokens": 100, "output_tokens": None}, (100, 0, 0, 0)),
+        (
+            {
+                "input_tokens": 9,
+                "output_tokens": 9,
+                "input_tokens_details": {"cached_tokens": -1, "cache_write_tokens": -1},
+                "output_tokens_details": {"reasoning_tokens": -1},
+            },
+            (9, 9, 0, 0),
+        ),
+    ],
+)
+def test_counts_below_zero_are_no_counts(told, counted):
+    usage = usage_of(told)
+
+    assert counted == (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_tokens + usage.cache_write_tokens,
+        usage.reasoning_tokens,
+    )
+
+
+def test_where_nothing_is_counted_there_is_no_usage():
+    assert None is usage_of({"input_tokens": -1, "output_tokens": -1})
