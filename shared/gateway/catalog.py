@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
+from itertools import chain
 
 import msgspec
 
@@ -91,17 +92,18 @@ class Catalog:
     def differing(self, plan: Plan) -> tuple[Step, ...]:
         """Return the steps of a plan at which a call may be estimated at different amounts.
 
+        Those that only some failures lead to are among them: the call may cost what they cost.
         Targets of one price and route are estimated alike, but for what the operator adds; the
         first of them is there for all.
         """
-        if len(plan.steps) == 1:
+        if len(plan.steps) == 1 and not plan.redirects:
             return plan.steps
         known = self._differing.get(id(plan))
         if known is not None and known[0] is plan:
             return known[1]
         priced: list[tuple[int, CompiledPrice | None, Mapping[str, object]]] = []
         steps = []
-        for step in plan.steps:
+        for step in chain(plan.steps, *plan.redirects.values()):
             target = step.target
             price = self.price(target, step.price)
             key = step.hold_output_tokens, price, self.params(target)

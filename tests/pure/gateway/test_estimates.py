@@ -23,6 +23,8 @@ routes:
 - {model: free, targets: [{provider: near, model: x}, {provider: far, model: y}]}
 - {model: back, price: {input_per_mtok: 1, output_per_mtok: 2}, fallbacks: [longer],
    targets: [{provider: near, model: a}]}
+- {model: led, price: {input_per_mtok: 1, output_per_mtok: 2},
+   targets: [{provider: near, model: a}], on_failure: {context_length: [longer]}}
 - {model: longer, price: {input_per_mtok: 1, output_per_mtok: 2}, hold_output_tokens: 9000,
    targets: [{provider: far, model: a}]}
 """
@@ -30,7 +32,7 @@ routes:
 
 @pytest.mark.parametrize(
     ("model", "differing"),
-    [("alike", 1), ("dear", 2), ("free", 1), ("back", 2)],
+    [("alike", 1), ("dear", 2), ("free", 1), ("back", 2), ("led", 2)],
 )
 def test_targets_of_one_price_stand_for_each_other(model, differing):
     """The dearest costs as much among those that differ as among all."""
@@ -45,9 +47,10 @@ def test_targets_of_one_price_stand_for_each_other(model, differing):
         estimates, whole = Estimates(request, catalog), Estimates(request, catalog)
         steps = estimates.differing(plan)
 
+        every = [*plan.steps, *(step for steps in plan.redirects.values() for step in steps)]
         assert differing == len(steps)
-        assert whole.most_tokens(plan.steps) == estimates.most_tokens(steps)
-        assert whole.most_nanousd(plan.steps) == estimates.most_nanousd(steps)
+        assert whole.most_tokens(every) == estimates.most_tokens(steps)
+        assert whole.most_nanousd(every) == estimates.most_nanousd(steps)
 
 
 PARAMS = """
