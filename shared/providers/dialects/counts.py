@@ -40,15 +40,25 @@ def parts_in(mapping: Mapping[Any, object], name: str) -> list[Mapping[Any, obje
     return [part for part in parts if isinstance(part, Mapping)]
 
 
-def apart(
-    body: bytes, name: str, decode: Callable[[bytes], _Answer]
-) -> tuple[_Answer, Mapping[str, object] | None]:
-    """Return a body decoded without the field of that name, and the object that this holds.
+def without_odd_counts(
+    strictly: Callable[[bytes], _Answer],
+    name: str,
+    keep: Callable[[_Answer, Mapping[str, object] | None], None],
+) -> Callable[[bytes], _Answer]:
+    """Return a decoder that leaves out what is no count instead of refusing the whole answer.
 
-    Raises:
-        DecodeError: as `decode`, for what else is wrong; the others of msgspec, too.
+    The counts are in the field `name`; `keep` puts into an answer, decoded without that field, what
+    can be read of the object that it holds. What else is wrong is refused as by `strictly`.
     """
-    fields = _decode_fields(body)
-    found = msgspec.json.decode(fields.pop(name, b"null"))
-    answer = decode(msgspec.json.encode(fields))
-    return answer, found if isinstance(found, dict) else None
+
+    def decoded(body: bytes) -> _Answer:
+        try:
+            return strictly(body)
+        except msgspec.ValidationError:
+            fields = _decode_fields(body)
+            found = msgspec.json.decode(fields.pop(name, b"null"))
+            answer = strictly(msgspec.json.encode(fields))
+            keep(answer, found if isinstance(found, dict) else None)
+            return answer
+
+    return decoded

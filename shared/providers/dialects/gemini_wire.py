@@ -5,7 +5,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 
-from shared.providers.dialects.counts import apart, count_in, parts_in, text_in
+from shared.providers.dialects.counts import count_in, parts_in, text_in, without_odd_counts
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -109,16 +109,11 @@ _Counted = TypeVar("_Counted", bound=_Counting)
 
 def leniently(strictly: Callable[[bytes], _Counted]) -> Callable[[bytes], _Counted]:
     """Return a decoder that leaves out what is no count instead of refusing the whole answer."""
+    return without_odd_counts(strictly, "usageMetadata", _keep)
 
-    def decoded(body: bytes) -> _Counted:
-        try:
-            return strictly(body)
-        except msgspec.ValidationError:
-            answer, usage = apart(body, "usageMetadata", strictly)
-            answer.usage_metadata = None if usage is None else _cleaned(usage)
-            return answer
 
-    return decoded
+def _keep(answer: _Counting, usage: Mapping[str, object] | None) -> None:
+    answer.usage_metadata = None if usage is None else _cleaned(usage)
 
 
 def _cleaned(usage: Mapping[str, object]) -> UsageMetadata:
