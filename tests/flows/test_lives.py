@@ -136,7 +136,8 @@ def test_a_database_that_is_away_keeps_no_processes_from_starting(
 
 def test_forked_processes_that_cannot_start_are_given_up(stack: Stack):
     """A start a second, five in a place, each with its reason in the log; then exit code 1."""
-    stack.data_dir.write_text("a file where the folder should be")
+    stack.data_dir.mkdir(exist_ok=True)
+    (stack.data_dir / "spool").write_text("a file where the folder should be")
 
     ended = stack.run("api", "--processes=2")
 
