@@ -88,12 +88,12 @@ def request_id_of(headers: Mapping[bytes, bytes]) -> str | None:
     return text if without_secrets(text) == text else None
 
 
-def books_id(headers: Mapping[bytes, bytes], request_id: str, ids: IdMaker) -> str:
-    """Return the id the books know the request by: its own, or the caller's, `/` and a new one.
+def books_id(given: str | None, request_id: str, ids: IdMaker) -> str:
+    """Return the id the books know the request by: its own, or the one given, `/` and a new one.
 
     Callers may send one id many times, and the books count requests by it.
     """
-    return request_id if request_id_of(headers) is None else f"{request_id}/{ids('req')}"
+    return request_id if given is None else f"{request_id}/{ids('req')}"
 
 
 def timeout_s(headers: Mapping[bytes, bytes]) -> float | None:

@@ -90,7 +90,7 @@ class Call:
         self.started_s = edge.clock.monotonic()
         own_id = request_id_of(headers)
         self.request_id = own_id or edge.ids("req")
-        self.books_id = self.request_id if own_id is None else books_id(headers, own_id, edge.ids)
+        self.books_id = books_id(own_id, self.request_id, edge.ids)
         self.principal: Principal | None = None
         self.model: str | None = None
         self.raw: bytes | None = None

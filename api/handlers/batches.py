@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from api.answers import json_of, page_of
 from api.asgi import AnyRequest, check_json, read_body
 from api.auth import header_map
-from api.call import books_id, tags, text_header
+from api.call import books_id, request_id_of, tags, text_header
 from api.edge import Edge
 from api.idempotency import current
 from api.in_time import in_time
@@ -60,7 +60,7 @@ async def create_batch(
         endpoint=asked.endpoint,
         input_file_id=asked.input_file_id,
         completion_window=asked.completion_window,
-        request_id=books_id(headers, request.scope["state"][REQUEST_ID], edge.ids),
+        request_id=books_id(request_id_of(headers), request.scope["state"][REQUEST_ID], edge.ids),
         metadata=asked.metadata,
         on_budget=asked.on_budget,
         output_expires_after=asked.output_expires_after,

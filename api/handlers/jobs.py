@@ -12,7 +12,7 @@ from api.answers import json_of, page_of
 from api.asgi import AnyRequest, check_json, read_body
 from api.async_calls import keeps_events, result_of
 from api.auth import header_map
-from api.call import books_id, forwarded, tags, text_header
+from api.call import books_id, forwarded, request_id_of, tags, text_header
 from api.connection import while_connected
 from api.edge import Edge
 from api.in_time import in_time
@@ -69,7 +69,7 @@ async def create_job(
     order = Order(
         endpoint=asked.endpoint,
         body=call.raw,
-        request_id=books_id(headers, request.scope["state"][REQUEST_ID], edge.ids),
+        request_id=books_id(request_id_of(headers), request.scope["state"][REQUEST_ID], edge.ids),
         wishes=Wishes(
             priority=asked.priority or text_header(headers, b"x-sluiceway-priority"),
             deadline=asked.deadline or text_header(headers, b"x-sluiceway-deadline"),

@@ -1,6 +1,7 @@
 """Token counts made up from sizes: before a call for its hold, after a cut for its charge."""
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import msgspec
@@ -183,12 +184,15 @@ def _media(raw: bytes) -> tuple[int, int]:
         messages = _decode(raw).messages
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0, 0
+    told = [message.content for message in messages if isinstance(message.content, list)]
+    return _added_up(_part_media(part) for parts in told for part in parts)
+
+
+def _added_up(found: Iterable[tuple[int, int]]) -> tuple[int, int]:
     size_bytes = tokens = 0
-    for message in messages:
-        for part in message.content if isinstance(message.content, list) else ():
-            part_bytes, part_tokens = _part_media(part)
-            size_bytes += part_bytes
-            tokens += part_tokens
+    for part_bytes, part_tokens in found:
+        size_bytes += part_bytes
+        tokens += part_tokens
     return size_bytes, tokens
 
 
@@ -284,21 +288,20 @@ def _shown_media(raw: bytes) -> tuple[int, int]:
         items = _decode_items(raw).input
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0, 0
-    size_bytes = tokens = 0
-    for item in items if isinstance(items, list) else ():
-        if item.type == "image_generation_call":
-            size_bytes += _length(item.result)
-            tokens += IMAGE_TOKENS
-        parts = item.content if isinstance(item.content, list) else []
-        if isinstance(item.output, list):
-            parts += item.output
-        elif isinstance(item.output, _Shown):  # what was on a screen
-            parts.append(item.output)
-        for part in parts:
-            part_bytes, part_tokens = _shown(part)
-            size_bytes += part_bytes
-            tokens += part_tokens
-    return size_bytes, tokens
+    if not isinstance(items, list):
+        return 0, 0
+    return _added_up(found for item in items for found in _item_media(item))
+
+
+def _item_media(item: _Item) -> Iterator[tuple[int, int]]:
+    if item.type == "image_generation_call":
+        yield _length(item.result), IMAGE_TOKENS
+    if isinstance(item.content, list):
+        yield from map(_shown, item.content)
+    if isinstance(item.output, list):
+        yield from map(_shown, item.output)
+    elif isinstance(item.output, _Shown):  # what was on a screen
+        yield _shown(item.output)
 
 
 def _shown(part: _Shown) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Protocol
 
 import msgspec
+from typing_extensions import override
 
 from shared.chat.usage import Usage
 from shared.errors import UpstreamError
@@ -40,21 +41,16 @@ Taker = Callable[[bytes], bool]
 """Takes bytes at once, or returns False: then they have to go the long way."""
 
 
-class Pieces:
-    """Bytes as they come. They can be iterated, too, which ends in an exception more.
-
-    Not abstract by its type: to look whether something is an instance would take ten times as long.
-    """
+class Pieces(AsyncIterator[bytes]):
+    """Bytes as they come. They can be iterated, too, which ends in an exception more."""
 
     __slots__ = ()
 
+    @abstractmethod
     async def piece(self) -> bytes | None:
         """Return the next bytes, which may be none, or None after the last."""
-        raise NotImplementedError
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
+    @override
     async def __anext__(self) -> bytes:
         piece = await self.piece()
         if piece is None:
@@ -72,17 +68,17 @@ class PushedChunks(Pieces):
 
     __slots__ = ()
 
+    @abstractmethod
     def pass_to(self, taker: Taker | None) -> None:
         """Offer `taker` from now on what arrives while the reader waits, and nothing else.
 
         What it takes the reader does not see. What it does not take comes to the reader, first of
         all and maybe with more behind it, and `taker` is not asked again before that.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def ended(self) -> bool:
         """Return whether all has come and been read: nothing is to be waited for."""
-        raise NotImplementedError
 
 
 class OpenResponse(Protocol):

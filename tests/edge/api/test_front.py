@@ -8,6 +8,7 @@ import httpx
 import msgspec
 import pytest
 
+from api.access import Served
 from api.app import create_app
 from api.cors import Cors
 from api.edge import Edge
@@ -221,6 +222,16 @@ async def test_an_id_that_looks_like_a_key_is_not_repeated(http: httpx.AsyncClie
 
     assert "mine" == ids[0]
     assert "SECRET" not in ids[1]
+
+
+async def test_a_key_in_the_model_s_place_is_not_logged(http: httpx.AsyncClient, edge: Edge):
+    served: list[Served] = []
+    edge.access.add = served.append  # type: ignore[method-assign]
+
+    for model in ("nope", "sk-other-SECRETaaaaaaaaaaaaaa1"):
+        await http.post(CHAT, json={**ASKED, "model": model})
+
+    assert ["nope", "[hidden]"] == [one.model for one in served]
 
 
 async def test_a_bug_behind_everything_is_an_internal_error(edge: Edge):
