@@ -155,7 +155,9 @@ async def open_runtime(
         objects = open_objects(settings)
         opened.push_async_callback(objects.aclose)
         await _check_schema(store)
-        transport = await opened.enter_async_context(open_transport(clock))
+        transport = await opened.enter_async_context(
+            open_transport(clock, gather_s=config.server.gather_s)
+        )
         bell = open_bell(settings.broker_url)
         opened.push_async_callback(bell.aclose)
         owner = owner_id(role, settings)

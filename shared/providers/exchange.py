@@ -142,8 +142,9 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a piece of a stream held, in the served dialect.
 
     `out` is what to send on (may be empty). `content_events` counts events with text or a tool
-    call; the first of them is the first token. `finished` means a finish reason has been seen at
-    some time, `ended` the protocol's own end mark. `error` ends the attempt.
+    call, at least one where there are any; the first of them is the first token. `finished` means a
+    finish reason has been seen at some time, `ended` the protocol's own end mark. `error` ends the
+    attempt.
     """
 
     out: bytes = b""
@@ -182,7 +183,7 @@ class PlainScanner(ABC):
 
     @abstractmethod
     def plain(self, chunk: bytes) -> bytes | None:
-        """Take a chunk that is one event of words by itself, and return what of it goes on.
+        """Take a chunk that is events of words and nothing else; return what of it goes on.
 
         None where it may be anything else: it has not been taken, and `feed` has to.
         """

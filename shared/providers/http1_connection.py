@@ -10,6 +10,7 @@ from shared.corked import Corked
 from shared.errors import StoreUnavailable
 from shared.providers.http1_answer import Answer
 from shared.providers.http1_failures import broke_off, no_answer, not_http
+from shared.providers.http1_gather import Gathering, Pace
 from shared.providers.http1_parse import Parser, Unreadable
 from shared.providers.http1_request import Head, Origin
 
@@ -25,6 +26,7 @@ class Home(Protocol):
     loop: asyncio.AbstractEventLoop
     read_buffer: memoryview
     """Lent to a connection for the time of one read."""
+    gathering: Gathering
 
     def made(self, connection: "Connection") -> None:
         """Take in a connection that has begun."""
@@ -46,6 +48,7 @@ class Connection(asyncio.BaseProtocol):
     __slots__ = (
         "_answer",
         "_home",
+        "_pace",
         "_parser",
         "_sent",
         "_transport",
@@ -61,6 +64,7 @@ class Connection(asyncio.BaseProtocol):
         self._home = home
         self._transport: asyncio.Transport | None = None
         self._parser = Parser(answer)
+        self._pace = Pace(home.gathering)
         self._answer: Answer | None = answer
         self._sent = False
         answer.begin(self)
@@ -69,6 +73,7 @@ class Connection(asyncio.BaseProtocol):
         """Begin another call; nothing is sent yet."""
         self.reused = True
         self._parser.begin(answer)
+        self._pace.begin()
         self._answer = answer
         self._sent = False
         answer.begin(self)
@@ -166,9 +171,11 @@ class Connection(asyncio.BaseProtocol):
             self.abandon()
             return
         parser = self._parser
-        piece = parser.chunk(data)
+        piece = parser.chunks(data)
         if piece is not None:
             if answer.push(piece):
+                if self._pace.is_fast(parser.pieces):
+                    self._gather()
                 return
         else:
             try:
@@ -209,6 +216,17 @@ class Connection(asyncio.BaseProtocol):
             self._home.freed(self)
         else:
             transport.close()
+
+    def _gather(self) -> None:
+        """Leave what comes next where it is for some milliseconds."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+            self._home.gathering.wait(self._read_on)
+
+    def _read_on(self) -> None:
+        """Read what has come meanwhile, unless the reader has enough."""
+        if self._answer is not None and not self._answer.paused:
+            self.resume()
 
     def _pause(self, answer: Answer) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -19,9 +19,9 @@ MAX_BARREN_BYTES = MAX_HEAD_BYTES + MAX_LINE_BYTES
 
 _INTERIM = range(100, 200)
 _FINAL = range(200, 1000)
-_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,6}")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,6})\r\n")
 _SIZE_LINE_BYTES = 8
-"""As much of a chunk's beginning holds its size, with the line break, if it comes in one read."""
+"""As much of a chunk's beginning holds its size, with the line break."""
 _BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
@@ -34,6 +34,7 @@ class Parser:
 
     `heard`: a byte has come since the answer was begun. `complete`: it is whole. `keeps_alive`:
     another may follow on this connection. `until_close`: the connection's end is the body's.
+    `pieces`: how many chunks there were in what `chunks` returned last.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Parser:
         "complete",
         "heard",
         "keeps_alive",
+        "pieces",
         "until_close",
     )
 
@@ -59,6 +61,7 @@ class Parser:
         self._parser.set_dangerous_leniencies(
             lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
+        self.pieces = 0
         self.begin(answer)
 
     def begin(self, answer: Answer) -> None:
@@ -92,16 +95,25 @@ class Parser:
         if self._barren_bytes > MAX_BARREN_BYTES and not self.complete:
             raise Unreadable
 
-    def chunk(self, data: bytes) -> bytes | None:
-        """Return the piece of the body in `data` if that is one whole chunk and nothing else.
+    def chunks(self, data: bytes) -> bytes | None:
+        """Return the piece of the body in `data` if that is whole chunks and nothing else.
 
         The parser stays between two chunks, where it is, and needs not hear of it. None where it
         has to be fed.
         """
-        if not self._between:
+        if not self._between or not data.endswith(b"\r\n"):
             return None
-        start = _chunk_start(data[:_SIZE_LINE_BYTES], len(data))
-        return data[start:-2] if start and data.endswith(b"\r\n") else None
+        pieces = []
+        begin, length = 0, len(data)
+        while begin < length:
+            start = data.find(b"\r\n", begin, begin + _SIZE_LINE_BYTES) + 2
+            begin, end = start, start + _chunk_size(data[begin:start])
+            if end == start or data[end : end + 2] != b"\r\n":
+                return None
+            pieces.append(data[start:end])
+            begin = end + 2
+        self.pieces = len(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     # Called by httptools; what they raise ends the parsing.
 
@@ -183,9 +195,7 @@ class Parser:
 
 
 @lru_cache(maxsize=1024)
-def _chunk_start(beginning: bytes, length: int) -> int | None:
-    """Return where the data of a chunk begins that is so long with its frame, else None."""
-    line, end, _ = beginning.partition(b"\r\n")
-    size = int(line, 16) if end and _CHUNK_SIZE.fullmatch(line) else 0
-    framed = size and len(line) + 2 + size + 2 == length
-    return len(line) + 2 if framed else None
+def _chunk_size(line: bytes) -> int:
+    """Return the size that a whole line tells, 0 where it does not simply tell one."""
+    found = _CHUNK_SIZE.fullmatch(line)
+    return int(found[1], 16) if found else 0

@@ -15,6 +15,7 @@ from shared.providers.http1_failures import (
     unresolved,
     unsafe_tls,
 )
+from shared.providers.http1_gather import Gathering
 from shared.providers.http1_request import Origin
 
 QUIET_S = 1.0
@@ -26,9 +27,15 @@ class Pool:
     """All connections of one event loop."""
 
     def __init__(
-        self, clock: Clock, *, keepalive_s: float, ssl_context: ssl.SSLContext | None = None
+        self,
+        clock: Clock,
+        *,
+        keepalive_s: float,
+        gather_s: float = 0.0,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.gathering = Gathering(self.loop, gather_s)
         self.read_buffer = memoryview(bytearray(_READ_BYTES))
         self._clock = clock
         self._keepalive_s = keepalive_s

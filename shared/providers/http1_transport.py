@@ -23,7 +23,10 @@ KEEPALIVE_S = 30.0
 
 
 class Http1Transport:
-    """One pool for one event loop; opened at the first call, closed by `aclose`."""
+    """One pool for one event loop; opened at the first call, closed by `aclose`.
+
+    `gather_s`: how long pieces of fast streams are gathered before they are read; 0 for not at all.
+    """
 
     def __init__(
         self,
@@ -31,8 +34,10 @@ class Http1Transport:
         *,
         ssl_context: ssl.SSLContext | None = None,
         keepalive_s: float = KEEPALIVE_S,
+        gather_s: float = 0.0,
     ) -> None:
         self._clock = clock
+        self._gather_s = gather_s
         self._ssl_context = ssl_context
         self._keepalive_s = keepalive_s
         self._heads = Heads()
@@ -51,7 +56,10 @@ class Http1Transport:
         pool = self._pool
         if pool is None:
             pool = self._pool = Pool(
-                self._clock, keepalive_s=self._keepalive_s, ssl_context=self._ssl_context
+                self._clock,
+                keepalive_s=self._keepalive_s,
+                gather_s=self._gather_s,
+                ssl_context=self._ssl_context,
             )
         return _OpenCall(pool, self._heads, request, connect_s)
 

@@ -33,11 +33,14 @@ class RoutingTransport:
 
 @asynccontextmanager
 async def open_transport(
-    clock: Clock, *, aiohttp_schemes: frozenset[str] = AIOHTTP_SCHEMES
+    clock: Clock, *, gather_s: float = 0.0, aiohttp_schemes: frozenset[str] = AIOHTTP_SCHEMES
 ) -> AsyncIterator[Transport]:
-    """Yield the transport of this process's event loop; all its connections end with it."""
+    """Yield the transport of this process's event loop; all its connections end with it.
+
+    `gather_s` is the config's `server.gather_s`.
+    """
     async with AsyncExitStack() as closing:
-        own = Http1Transport(clock)
+        own = Http1Transport(clock, gather_s=gather_s)
         closing.push_async_callback(own.aclose)
         by_scheme: dict[str, Transport] = {"mock": MockTransport(clock)}
         if aiohttp_schemes:

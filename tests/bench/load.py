@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -14,13 +14,14 @@ _BODY = {
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run showed; times in seconds."""
+    """What one run showed; times in seconds. `gaps_s`: between two reads of a stream."""
 
     calls: int
     events: int
     errors: int
     elapsed_s: float
     latencies_s: tuple[float, ...]
+    gaps_s: tuple[float, ...] = ()
 
     @property
     def per_second(self) -> float:
@@ -29,8 +30,13 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     def percentile_ms(self, share: float) -> float:
         """Return the latency (streams: time to the first event) below which `share` lie."""
-        ordered = sorted(self.latencies_s)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
+        return percentile_ms(self.latencies_s, share)
+
+
+def percentile_ms(times_s: Sequence[float], share: float) -> float:
+    """Return the time in ms below which `share` of them lie."""
+    ordered = sorted(times_s)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
 
 
 def request_bytes(path: str, key: str, *, stream: bool, seed: int | None = None) -> bytes:
@@ -56,12 +62,13 @@ class Caller(asyncio.Protocol):
     def __init__(self, requests: Iterator[bytes], ends_s: float, *, stream: bool) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.latencies_s: list[float] = []
+        self.gaps_s: list[float] = []
         self.calls = self.events = self.errors = 0
         self._requests = requests
         self._ends_s = ends_s
         self._stream = stream
         self._data = b""
-        self._sent_s = 0.0
+        self._sent_s = self._read_s = 0.0
         self._first = True
         self._transport: asyncio.WriteTransport | None = None
 
@@ -105,9 +112,13 @@ class Caller(asyncio.Protocol):
         self._next()
 
     def _streamed(self, data: bytes) -> None:
-        if self._first and b"word0" in data:
+        now_s = time.perf_counter()
+        if not self._first:
+            self.gaps_s.append(now_s - self._read_s)
+        elif b"word0" in data:
             self._first = False
-            self.latencies_s.append(time.perf_counter() - self._sent_s)
+            self.latencies_s.append(now_s - self._sent_s)
+        self._read_s = now_s
         self.events += data.count(b"data: ")
         self._data = self._data[-64:] + data
         if self._data.endswith(b"0\r\n\r\n"):
@@ -148,4 +159,5 @@ async def load(
         errors=sum(caller.errors for caller in callers),
         elapsed_s=time.perf_counter() - started_s,
         latencies_s=tuple(latency for caller in callers for latency in caller.latencies_s),
+        gaps_s=tuple(gap for caller in callers for gap in caller.gaps_s),
     )

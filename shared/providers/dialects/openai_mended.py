@@ -56,27 +56,47 @@ class MendingScanner(OpenAIScanner, PlainScanner):
 
     @override
     def feed(self, chunk: bytes) -> Scan:
-        """Take the next bytes; an event of words that comes by itself is neither cut nor read."""
+        """Take the next bytes; events of words that come whole are not read."""
         plain = self.plain(chunk)
         if plain is not None:
-            return Scan(out=plain, content_events=1, finished=self.finished)
+            return Scan(out=plain, content_events=chunk.count(b"\n\n"), finished=self.finished)
         scan = super().feed(chunk)
         self._flows = self._only_words and self._between and self._error is None
         return scan
 
     @override
     def plain(self, chunk: bytes) -> bytes | None:
-        """Take an event of words with what stood around the last ones, if the chunk is one."""
+        """Take events of words with what stood around the last ones, if the chunk is such alone."""
         before, after = self._before, self._after
         if not (self._flows and chunk.startswith(before) and chunk.endswith(after)):
             return None
         start, end = len(before), len(chunk) - len(after)
+        if chunk.find(after, start) != end:
+            return self._plain_ones(chunk)
         if not (_is_ascii_text(chunk, start, end) or (start < end and _is_text(chunk[start:end]))):
             return None
         self.content_bytes += end - start
         if self._ending is after:
             return chunk
         return chunk[:end] + self._ending
+
+    def _plain_ones(self, chunk: bytes) -> bytes | None:
+        """Take several events as `plain` does."""
+        before, after, start = self._before, self._after, len(self._before)
+        events = chunk.split(after)
+        events.pop()  # what follows the last is nothing
+        said_bytes = 0
+        for event in events:
+            if not (
+                event.startswith(before)
+                and (
+                    _is_ascii_text(event, start) or (start < len(event) and _is_text(event[start:]))
+                )
+            ):
+                return None
+            said_bytes += len(event) - start
+        self.content_bytes += said_bytes
+        return chunk if self._ending is after else chunk.replace(after, self._ending)
 
     @override
     def _take(self, payload: bytes, event: bytes) -> bytes:

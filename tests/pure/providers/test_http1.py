@@ -1,6 +1,5 @@
 """Whatever a server sends, and however it is cut: one answer, or one word on why there is none."""
 
-import asyncio
 from itertools import pairwise, zip_longest
 
 import msgspec
@@ -9,73 +8,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from shared.errors import UpstreamError
-from shared.providers.exchange import HttpRequest
 from shared.providers.http1_answer import Answer, Headers
 from shared.providers.http1_connection import READ_AHEAD_BYTES, PlainConnection
 from shared.providers.http1_parse import MAX_BARREN_BYTES
-from shared.providers.http1_request import MAX_HEADS, Heads, Origin
+from shared.providers.http1_request import MAX_HEADS, Heads
+from tests.fakes.http1_line import ORIGIN, POST, Line
 from tests.fakes.pipe import PipeTransport
-
-ORIGIN = Origin("http", "gpu", 80)
-POST = HttpRequest(url="http://gpu/v1", headers={"a": "b"}, body=b"{}")
-
-
-class Home:
-    def __init__(self, loop):
-        self.loop = loop
-        self.read_buffer = memoryview(bytearray(1024))
-        self.free = []
-        self.open = set()
-
-    def made(self, connection):
-        self.open.add(connection)
-
-    def freed(self, connection):
-        self.free.append(connection)
-
-    def lost(self, connection):
-        self.open.discard(connection)
-
-
-class Line:
-    """A connection whose other side is the test."""
-
-    def __init__(self, request=POST):
-        self.loop = asyncio.new_event_loop()
-        self.home = Home(self.loop)
-        self.wire = PipeTransport()
-        self.answer = Answer(self.loop)
-        self.connection = PlainConnection(self.home, ORIGIN, self.answer)
-        self.connection.connection_made(self.wire)
-        self.send(request)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.loop.close()
-
-    def send(self, request=POST):
-        self.connection.send(Heads().of(request), request.body)
-        self.turn()
-
-    def turn(self):
-        self.loop.call_soon(self.loop.stop)
-        self.loop.run_forever()
-
-    def again(self):
-        self.answer = Answer(self.loop)
-        self.connection.call(self.answer)
-        self.send()
-
-    def hear(self, *pieces):
-        for piece in pieces:
-            if self.wire.ended is None:
-                self.connection.data_received(piece)
-
-    def end(self, error=None):
-        self.wire.ended = self.wire.ended or "lost"
-        self.connection.connection_lost(error)
 
 
 class Outcome(msgspec.Struct, frozen=True):

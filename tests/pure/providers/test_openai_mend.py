@@ -349,6 +349,9 @@ ODD = [
 ]
 
 
+SAID = ["a", " word", "wörds", "", '"', "\\", "\x7f", "soft\u00adbreak", "}", "data: ", "\n\n"]
+
+
 @given(st.lists(st.sampled_from(ODD), max_size=12))
 def test_plain_chunks_that_are_passed_on_unread_are_those_that_need_nothing(chunks):
     assert relayed(chunks, unread=False) == relayed(chunks, unread=True)
@@ -372,6 +375,43 @@ def test_chunks_that_come_together_are_taken_one_by_one(groups):
         assert sum(one.content_events for one in scans) == scan.content_events
     assert alone.closing("0.1") == together.closing("0.1")
     assert (alone.finished, alone.content_bytes) == (together.finished, together.content_bytes)
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from([*map(plain, SAID), plain("", usage=None), *ODD[:6]]), max_size=4),
+        max_size=6,
+    ),
+    st.booleans(),
+)
+def test_words_that_come_together_are_the_same(groups, usage_forced):
+    """Passed on unread or not, and with the null count of each taken out."""
+    scanners = [MendingScanner(Mender(model="m"), usage_forced=usage_forced) for _ in range(2)]
+    begun = [chunk(ROLE), plain("a"), plain("b")]
+    for group in [begun, *groups]:
+        events = [b"data: %b\n\n" % json.dumps(one, ensure_ascii=False).encode() for one in group]
+        together = scanners[0].feed(b"".join(events))
+        scans = [scanners[1].feed(event) for event in events]
+
+        assert b"".join(one.out for one in scans) == together.out
+        assert sum(one.content_events for one in scans) == together.content_events
+        assert scanners[1].content_bytes == scanners[0].content_bytes
+
+
+@pytest.mark.parametrize("usage_forced", [False, True])
+def test_words_that_come_together_are_passed_on_unread(usage_forced):
+    scanner = MendingScanner(Mender(), usage_forced=usage_forced)
+    for one in (chunk(ROLE), plain("a", usage=None)):
+        scanner.feed(b"data: " + json.dumps(one).encode() + b"\n\n")
+    said = [plain(text, usage=None) for text in ("b", "ö", " and", " so on")]
+    events = [b"data: %b\n\n" % json.dumps(one, ensure_ascii=False).encode() for one in said]
+    null = b', "usage": null' if usage_forced else b""
+
+    assert b"".join(events).replace(null, b"") == scanner.plain(b"".join(events))
+    for odd in (b'"', b"\\", b"\x01"):
+        assert scanner.plain(b"".join(events).replace(b"so on", odd)) is None
+    assert scanner.plain(events[0] + b": a comment\n\n" + events[1]) is None
+    assert scanner.plain(events[0] + events[1][:-1]) is None
 
 
 def test_words_are_passed_on_unread():
