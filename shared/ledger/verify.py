@@ -175,8 +175,11 @@ async def _jobs(tx: Tx, scope: Scope) -> AsyncIterator[Fault]:
 
 async def _rows(tx: Tx, scope: Scope) -> AsyncIterator[Fault]:
     for row in await ask.wrong_rows(tx, scope.since):
-        says = f"cannot be: {row.outcome}, {_usd(row.cost_nanousd)}, counts below 0 or no flag"
+        says = f"cannot be: {row.outcome}, {_usd(row.cost_nanousd)}, by its counts, price and flag"
         yield _fault("row_impossible", row.attempt_id, says)
+    for row in await ask.moved_rows(tx, scope.since):
+        says = f"is of {row.tenant_id}; its key {row.key_id} or its job {row.job_id} is not"
+        yield _fault("row_moved", row.attempt_id, says)
     for row in await ask.wrong_corrections(tx, scope.since):
         says = f"adjusts {row.adjusts}, which is not there, or is another's"
         yield _fault("adjustment_off", row.attempt_id, says)

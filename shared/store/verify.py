@@ -21,7 +21,7 @@ from shared.store.money_tables import (
 )
 from shared.store.records import BudgetRef, LedgerRow
 from shared.store.side_tables import batch
-from shared.store.tables import LEASED, OPEN, attempt, in_status, job
+from shared.store.tables import LEASED, OPEN, api_key, attempt, in_status, job
 
 MOST = 100
 """What a query finds at most; the rest is found once that is mended."""
@@ -31,6 +31,12 @@ AT_ONCE = 2_000
 
 JOBS = "job:"
 """How the owners of jobs' grants begin."""
+
+FILE = "file:"
+"""How the ids of the config file's keys begin; the tenant and a slash follow."""
+
+ENDS = ("succeeded", "failed", "cancelled", "interrupted", "lost")
+"""The outcomes of calls."""
 
 Row = sa.Row[Any]
 
@@ -227,8 +233,13 @@ COUNTED = ("_tokens", "_characters", "_searches", "_ms", "reported_nanousd")
 
 
 async def wrong_rows(tx: Tx, since: datetime) -> list[Row]:
-    """Return rows that cannot be: a cost or count below zero, a lost call that is not flagged."""
+    """Return rows that cannot be.
+
+    That is a cost or count below zero, a cost without a price, a price without a cost, an end that
+    no call has, a lost call that is not flagged.
+    """
     counts = [column for column in ledger.c if column.name.endswith(COUNTED)]
+    priced = ledger.c.price_source.is_not(None)
     return await _found(
         tx,
         sa.select(ledger.c.attempt_id, _cost, ledger.c.outcome).where(
@@ -237,7 +248,31 @@ async def wrong_rows(tx: Tx, since: datetime) -> list[Row]:
             sa.or_(
                 _cost < 0,
                 *(column < 0 for column in counts),
+                sa.and_(priced, _cost.is_(None)),
+                sa.and_(~priced, _cost > 0),
+                ledger.c.outcome.not_in(ENDS),
                 sa.and_(ledger.c.outcome == "lost", ~ledger.c.estimated),
+            ),
+        ),
+    )
+
+
+async def moved_rows(tx: Tx, since: datetime) -> list[Row]:
+    """Return rows of another tenant than their job or their key, as far as these are known."""
+    whose = ledger.c.tenant_id
+    of_file = sa.literal(FILE).concat(whose).concat("/")
+    begin = sa.func.substr(ledger.c.key_id, 1, sa.func.length(of_file))
+    return await _found(
+        tx,
+        sa.select(ledger.c.attempt_id, whose, ledger.c.job_id, ledger.c.key_id)
+        .outerjoin(job, job.c.id == ledger.c.job_id)
+        .outerjoin(api_key, api_key.c.id == ledger.c.key_id)
+        .where(
+            ledger.c.ended_at >= since,
+            sa.or_(
+                job.c.tenant_id != whose,
+                api_key.c.tenant_id != whose,
+                sa.and_(ledger.c.key_id.startswith(FILE), begin != of_file),
             ),
         ),
     )

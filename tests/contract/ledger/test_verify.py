@@ -24,9 +24,17 @@ from shared.store.budgets import trade
 from shared.store.engine import open_store
 from shared.store.groups import insert_attempts
 from shared.store.jobs import insert_job
-from shared.store.keys import ensure_tenant
+from shared.store.keys import ensure_tenant, insert_key
 from shared.store.records import BudgetRef
-from tests.contract.store.makers import HOUR, SECOND, START, StoppedClock, make_attempt, make_job
+from tests.contract.store.makers import (
+    HOUR,
+    SECOND,
+    START,
+    StoppedClock,
+    make_attempt,
+    make_job,
+    make_key,
+)
 
 PRICE = from_config(Price(input_per_mtok="1", output_per_mtok="2"))
 USED = Usage(input_tokens=1_000_000, output_tokens=500_000)
@@ -79,6 +87,7 @@ async def books(store_url: str, clock: StoppedClock):
     store = await open_store(store_url, clock=clock)
     async with store.write() as tx:
         await ensure_tenant(tx, "acme", "sealed", START)
+        await insert_key(tx, make_key())
         for name, batch_id in (("job_1", None), ("job_2", "batch_1")):
             if batch_id is not None:
                 await insert_batch(tx, make_batch(batch_id), START)
@@ -173,6 +182,30 @@ PLANTED = {
     "a cost below zero": (
         "UPDATE ledger SET cost_nanousd = -5 WHERE attempt_id = 'att_lost'",
         {"row_impossible", "window_off", "settled_off"},
+    ),
+    "a call with a price and no cost": (
+        "UPDATE ledger SET cost_nanousd = NULL WHERE attempt_id = 'att_lost'",
+        {"row_impossible", "window_off", "settled_off"},
+    ),
+    "a cost without a price": (
+        "UPDATE ledger SET price_source = NULL WHERE attempt_id = 'att_1'",
+        {"row_impossible"},
+    ),
+    "an end that no call has": (
+        "UPDATE ledger SET outcome = 'paid' WHERE attempt_id = 'att_1'",
+        {"row_impossible"},
+    ),
+    "a job's call with another tenant": (
+        "UPDATE ledger SET tenant_id = 'other' WHERE attempt_id = 'att_job_1'",
+        {"row_moved", "window_off"},
+    ),
+    "a call with a tenant that its key is not of": (
+        "UPDATE ledger SET tenant_id = 'other', key_id = 'key_1' WHERE attempt_id = 'att_2'",
+        {"row_moved", "window_off", "adjustment_off"},
+    ),
+    "a call with a tenant that its key in the file is not of": (
+        "UPDATE ledger SET key_id = 'file:other/ci' WHERE attempt_id = 'att_1'",
+        {"row_moved"},
     ),
     "a length below zero": (
         "UPDATE ledger SET duration_ms = -1 WHERE attempt_id = 'att_1'",
