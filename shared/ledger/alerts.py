@@ -73,6 +73,17 @@ def due(rule: BudgetRule, sums: Sums, period: Period, now: datetime) -> frozense
     return frozenset(told)
 
 
+def news(found: frozenset[Told], told: frozenset[Told]) -> frozenset[Told]:
+    """Return what is to be told of what is due.
+
+    What was told to be reached is forecast no more, also when a raise or the end of calls that held
+    more than they cost has put it ahead again.
+    """
+    return frozenset(
+        one for one in found - told if one[0] != "forecast" or ("spent", one[1]) not in told
+    )
+
+
 def usual_hour(hours_nanousd: Sequence[int]) -> int | None:
     """Return the mean of the hours in which something was spent; None where they are few.
 

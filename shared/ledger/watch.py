@@ -15,7 +15,7 @@ from shared.clock import Clock
 from shared.config.model import Config
 from shared.errors import BudgetExceeded, StoreUnavailable
 from shared.ids import IdMaker
-from shared.ledger.alerts import FULL, Sums, due
+from shared.ledger.alerts import FULL, Sums, due, news
 from shared.ledger.budgets import BudgetRule, open_starts
 from shared.ledger.telling import Tell, alerts_of, tell_once
 from shared.store.alerts import apart, sums_of, told_of, used_windows
@@ -142,7 +142,7 @@ class BudgetWatch:
                 limit_nanousd=rule.limit_nanousd + more.get(ref.budget_id, 0),
             )
             found = due(rule, stands, rule.period_at(ref.starts_at), now)
-            new = (found | {_REFUSED} if ref in refused else found) - told[ref]
+            new = news(found | {_REFUSED} if ref in refused else found, told[ref])
             known = self._known_of(ref)
             if not new and known.told == told[ref]:  # nothing learnt: only a guess came near
                 known.quiet_until_s = self._clock.monotonic() + LOOK_S
@@ -220,7 +220,7 @@ class BudgetWatch:
         stands = Sums(settled_nanousd=settled, held_nanousd=held, limit_nanousd=rule.limit_nanousd)
         found = due(rule, stands, rule.period_at(ref.starts_at), now)
         known = self._known.get(ref)
-        return bool(found if known is None else found - known.told)
+        return bool(found if known is None else news(found, known.told))
 
     def _known_of(self, ref: BudgetRef) -> _Known:
         known = self._known.get(ref)

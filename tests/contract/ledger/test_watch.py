@@ -404,6 +404,18 @@ async def test_a_raise_moves_the_thresholds(store, watch, told, clock):
     assert spent(50) == await told.take()
 
 
+async def test_what_was_reached_is_forecast_no_more(store, watch, told, clock):
+    """Also when it was raised since then, so that less of it is used."""
+    clock.moment = DAY.starts_at + 12 * HOUR
+    await spend(store, watch, 500)
+    assert 3 == len(await told.take())
+    await raise_limit(store, 20, clock.moment + HOUR)
+
+    await spend(store, watch, 500)  # a third of the limit; two thirds by midnight
+
+    assert [] == await told.take()
+
+
 async def raise_limit(store, usd, expires_at):
     async with store.write() as tx:
         await tx.connection.execute(
