@@ -179,6 +179,9 @@ def filled_in(
         if bounds and getattr(head, field) is None:
             least = hold_output_tokens if f'"{field}"'.encode() in request.raw else 0
             own[field] = max(least, *bounds)
+    native = _native_bound(params)
+    if native is not None and not own and request.max_output_tokens is None:
+        own |= dict.fromkeys(_BOUNDS_IN.get(request.endpoint, ()), native)
     for field, kind in _BESIDES.items():
         value = params.get(field)
         if type(value) is kind and getattr(head, field) is None:
@@ -188,6 +191,24 @@ def filled_in(
     return msgspec.structs.replace(request, head=msgspec.structs.replace(head, **own))
 
 
+def _native_bound(params: Mapping[str, object]) -> int | None:
+    """Return the bound on output that stands in the operator's fields in a vendor's own words."""
+    bounds = []
+    for group, names in _NATIVE.items():
+        found = params if not group else params.get(group)
+        if isinstance(found, Mapping):
+            bounds += [found[name] for name in names if type(found.get(name)) is int]
+    return max(bounds, default=None)
+
+
+_NATIVE: Mapping[str, tuple[str, ...]] = {
+    "": ("num_predict",),
+    "options": ("num_predict",),
+    "generationConfig": ("maxOutputTokens", "max_output_tokens"),
+    "generation_config": ("maxOutputTokens", "max_output_tokens"),
+    "inferenceConfig": ("maxTokens",),
+}
+"""Where Ollama, Gemini and Bedrock have it, beside what is translated for them."""
 _OF_CHAT = ("max_tokens", "max_completion_tokens")
 _BOUNDS_IN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "/v1/chat/completions": {name: (name,) for name in _OF_CHAT},

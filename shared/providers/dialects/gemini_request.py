@@ -147,11 +147,16 @@ def _add_own(extra: Mapping[str, object], body: Json, config: Json, lost: list[s
 
 
 def _put(name: str, value: object, body: Json, config: Json) -> bool:
+    """Put one word where it belongs; return whether all of it has a place."""
     word = camel(name)
     if word == "modalities" and isinstance(value, list):
         config["responseModalities"] = [str(one).upper() for one in value]
     elif word == "generationConfig" and isinstance(value, dict):
-        config |= {camel(inner): its for inner, its in value.items()}
+        own = {camel(inner): its for inner, its in value.items()}
+        # How much may be generated is said in the dialect's words: money is held by these.
+        bounds = {"candidateCount"} | {"maxOutputTokens"} & config.keys()
+        config |= {inner: its for inner, its in own.items() if inner not in bounds}
+        return "candidateCount" not in own
     elif word in _TOP:
         body[word] = value
     elif word in _CONFIG:

@@ -72,6 +72,8 @@ def build_request(
     known, unknown = placed(chat.extra)
     filled, _ = placed(params or {})
     options = {**_options(filled), **_sampled(sampling), **_options(known)}
+    if sampling.max_output_tokens is not None:  # which is what is held for the call
+        options["num_predict"] = sampling.max_output_tokens
     body = {**filled, **known, **body}
     if options:
         body["options"] = options

@@ -66,6 +66,18 @@ routes:
 - {model: odd, targets: [{provider: near, model: a, params: {max_tokens: many, n: true}}]}
 - {model: endless, targets: [{provider: near, model: a, params: {max_tokens: -1}}]}
 - {model: far, targets: [{provider: far, model: a}]}
+- {model: grouped, targets: [{provider: near, model: a,
+   params: {generationConfig: {maxOutputTokens: 30000}}}]}
+- {model: snakes, targets: [{provider: near, model: a,
+   params: {generation_config: {max_output_tokens: 30000}}}]}
+- {model: inferred, targets: [{provider: near, model: a,
+   params: {inferenceConfig: {maxTokens: 30000}}}]}
+- {model: predicted, targets: [{provider: near, model: a, params: {num_predict: 30000}}]}
+- {model: optional, targets: [{provider: near, model: a,
+   params: {options: {num_predict: 30000}}}]}
+- {model: without, targets: [{provider: near, model: a, params: {options: {num_predict: -1}}}]}
+- {model: strange, targets: [{provider: near, model: a, params: {options: 3,
+   generationConfig: [], inferenceConfig: {maxTokens: many}}}]}
 - {model: both, targets: [{provider: far, model: a, params: {max_tokens: 900}}]}
 - {model: mixed, strategy: priority, targets: [{provider: near, model: a},
    {provider: near, model: b}, {provider: near, model: c, params: {max_tokens: 30000}}]}
@@ -121,6 +133,17 @@ def planned(model, endpoint=CHAT, text=PARAMS, **fields):
         ("endless", CHAT, {}, 4096),
         ("far", CHAT, {}, 1400),
         ("both", CHAT, {}, 1800),
+        ("grouped", CHAT, {}, 30_000),
+        ("grouped", CHAT, {"max_tokens": 10}, 10),
+        ("grouped", CHAT, {"max_completion_tokens": 10}, 10),
+        ("grouped", MESSAGES, {}, 30_000),
+        ("grouped", RESPONSES, {"max_output_tokens": 10}, 10),
+        ("snakes", CHAT, {}, 30_000),
+        ("inferred", RESPONSES, {}, 30_000),
+        ("predicted", COMPLETIONS, {}, 30_000),
+        ("optional", CHAT, {}, 30_000),
+        ("without", CHAT, {}, 4096),
+        ("strange", CHAT, {}, 4096),
     ],
 )
 def test_what_the_operator_adds_is_held(model, endpoint, fields, output):

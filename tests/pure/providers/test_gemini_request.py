@@ -274,6 +274,18 @@ def test_googles_own_words_reach_it(extra):
     assert () == found.dropped
 
 
+def test_googles_own_words_do_not_loosen_what_the_caller_bounds():
+    """Money is held by the bound and the number of answers in the dialect's words."""
+    own = {"maxOutputTokens": 60_000, "candidate_count": 8, "topK": 3}
+    found = built(sampling=Sampling(max_output_tokens=9), extra={"generation_config": own})
+
+    assert {"maxOutputTokens": 9, "topK": 3} == found.body["generationConfig"]
+    assert ("generation_config",) == found.dropped
+    assert {"maxOutputTokens": 50} == config(extra={"google": {
+        "generation_config": {"max_output_tokens": 50}
+    }})  # fmt: skip
+
+
 def test_pictures_may_be_asked_for():
     assert ["TEXT", "IMAGE"] == config(extra={"modalities": ["text", "image"]})[
         "responseModalities"

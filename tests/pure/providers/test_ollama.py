@@ -124,6 +124,13 @@ def test_what_it_cannot_be_asked_is_told(asked, dropped):
 
 
 @pytest.mark.behaviour(64)
+def test_an_option_does_not_loosen_the_bound_that_money_is_held_by():
+    question = built(params={"num_predict": 70}, options={"num_predict": -1}, max_tokens=20)
+
+    assert {"num_predict": 20} == question.body["options"]
+    assert {"num_predict": 50} == built(options={"num_predict": 50}).body["options"]
+
+
 def test_the_callers_options_go_before_the_operators():
     params = {"num_ctx": 2048, "min_p": 0.1, "temperature": 0.1, "keep_alive": "1h"}
     question = built(params=params, options={"num_ctx": 8192}, temperature=0.7)
