@@ -23,6 +23,7 @@ from shared.chat.usage import Usage
 from shared.errors import FailureKind, UpstreamError
 from shared.providers.decoding import PartDecoder, malformed
 from shared.providers.dialects import openai_errors
+from shared.providers.dialects.counts import count_of
 from shared.providers.dialects.sse import SseEvent, SseParser
 from shared.providers.exchange import HttpResponse
 from shared.providers.head import refuse_stream
@@ -41,14 +42,14 @@ _KINDS = {498: FailureKind.CREDENTIAL, 499: FailureKind.CONNECTION}
 
 
 class _Counts(msgspec.Struct):
-    input_tokens: float | None = None
-    output_tokens: float | None = None
+    input_tokens: Any = None
+    output_tokens: Any = None
 
 
 class _Usage(msgspec.Struct):
     billed_units: _Counts | None = None
     tokens: _Counts | None = None
-    cached_tokens: float | None = None
+    cached_tokens: Any = None
 
 
 class _Content(msgspec.Struct):
@@ -253,8 +254,8 @@ def _tokens(usage: _Usage | None) -> Usage | None:
     if usage is None or (usage.tokens is None and usage.billed_units is None):
         return None
     counts = _usage(usage.tokens or usage.billed_units)
-    cached = min(int(usage.cached_tokens or 0), counts.input_tokens)
-    return msgspec.structs.replace(counts, cache_read_tokens=max(0, cached))
+    cached = min(count_of(usage.cached_tokens) or 0, counts.input_tokens)
+    return msgspec.structs.replace(counts, cache_read_tokens=cached)
 
 
 def _billed(usage: _Usage | None) -> Usage | None:
@@ -264,8 +265,8 @@ def _billed(usage: _Usage | None) -> Usage | None:
 def _usage(counts: _Counts | None) -> Usage:
     found = counts or _Counts()
     return Usage(
-        input_tokens=max(0, int(found.input_tokens or 0)),
-        output_tokens=max(0, int(found.output_tokens or 0)),
+        input_tokens=count_of(found.input_tokens) or 0,
+        output_tokens=count_of(found.output_tokens) or 0,
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 from shared.chat.usage import Usage
 from shared.errors import FailureKind, InvalidRequest, UpstreamError
 from shared.providers.dialects.cohere_answer import UNREADABLE, error_of
+from shared.providers.dialects.counts import count_of
 from shared.providers.dialects.embeddings import (
     EmbeddingRequest,
     EmbeddingResponse,
@@ -25,7 +26,7 @@ class _Floats(msgspec.Struct):
 
 
 class _Billed(msgspec.Struct):
-    input_tokens: float | None = None
+    input_tokens: Any = None
 
 
 class _Meta(msgspec.Struct):
@@ -67,11 +68,11 @@ def parse(response: HttpResponse, asked: EmbeddingRequest) -> EmbeddingResponse:
     except UNREADABLE as error:
         raise _malformed("The provider's answer holds no vectors.") from error
     billed = None if answer.meta is None else answer.meta.billed_units
-    counted = None if billed is None else billed.input_tokens
+    counted = None if billed is None else count_of(billed.input_tokens)
     return EmbeddingResponse(
         vectors=tuple(answer.embeddings.vectors),
         model=asked.model,
-        usage=None if counted is None else Usage(input_tokens=max(0, int(counted))),
+        usage=None if counted is None else Usage(input_tokens=counted),
     )
 
 

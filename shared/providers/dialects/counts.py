@@ -21,7 +21,11 @@ def part_in(mapping: Mapping[Any, object], name: str) -> Mapping[Any, object]:
 
 def count_in(mapping: Mapping[Any, object], name: str) -> int | None:
     """Return the count of that name; None for what is none: a text, a null, a negative number."""
-    found = mapping.get(name)
+    return count_of(mapping.get(name))
+
+
+def count_of(found: object) -> int | None:
+    """Return the value as a count; None for what is none."""
     if isinstance(found, bool) or not isinstance(found, int | float):
         return None
     return int(found) if found >= 0 else None

@@ -20,6 +20,7 @@ from shared.chat.response import (
 from shared.chat.usage import Usage
 from shared.errors import UpstreamError
 from shared.providers.decoding import PartDecoder, malformed
+from shared.providers.dialects.counts import count_of
 from shared.providers.dialects.ndjson import LineParser
 from shared.providers.dialects.openai_errors import body_of, error_inside, error_of
 from shared.providers.head import refuse_body
@@ -50,8 +51,8 @@ class _Line(msgspec.Struct):
     message: _Message | None = None
     done: bool = False
     done_reason: str | None = None
-    prompt_eval_count: int | None = None
-    eval_count: int | None = None
+    prompt_eval_count: Any = None
+    eval_count: Any = None
     logprobs: list[dict[str, Any]] | None = None
     error: Any = None
 
@@ -170,12 +171,10 @@ def _finish(reason: str | None, *, has_calls: bool) -> FinishReason:
 
 def _usage(line: _Line) -> Usage | None:
     """Return the counts; that of the prompt is absent when the prompt was in the server's cache."""
-    if line.prompt_eval_count is None and line.eval_count is None:
+    read, written = count_of(line.prompt_eval_count), count_of(line.eval_count)
+    if read is None and written is None:
         return None
-    return Usage(
-        input_tokens=max(0, line.prompt_eval_count or 0),
-        output_tokens=max(0, line.eval_count or 0),
-    )
+    return Usage(input_tokens=read or 0, output_tokens=written or 0)
 
 
 def _epoch_s(moment: str) -> int:

@@ -6,6 +6,7 @@ import msgspec
 
 from shared.chat.usage import Usage
 from shared.errors import FailureKind, UpstreamError
+from shared.providers.dialects.counts import count_of
 from shared.providers.dialects.embeddings import (
     MAX_INPUTS,
     EmbeddingRequest,
@@ -21,7 +22,7 @@ from shared.providers.translation import Built
 class _Answer(msgspec.Struct):
     model: str = ""
     embeddings: list[list[float]] | None = None
-    prompt_eval_count: int | None = None
+    prompt_eval_count: Any = None
     error: Any = None
 
 
@@ -51,11 +52,11 @@ def parse(response: HttpResponse, _asked: EmbeddingRequest) -> EmbeddingResponse
         ) from error
     if answer.error:
         raise error_inside(body_of(answer.error))
-    counted = answer.prompt_eval_count
+    counted = count_of(answer.prompt_eval_count)
     return EmbeddingResponse(
         vectors=tuple(answer.embeddings or ()),
         model=answer.model,
-        usage=None if counted is None else Usage(input_tokens=max(0, counted)),
+        usage=None if counted is None else Usage(input_tokens=counted),
     )
 
 

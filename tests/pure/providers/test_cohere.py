@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from shared.chat.usage import Usage
 from shared.errors import InvalidRequest, UnsupportedParameter, UpstreamError
 from shared.providers.dialects.cohere import build_request
 from shared.providers.dialects.cohere_answer import COHERE
@@ -106,6 +107,26 @@ def test_citations_are_kept():
 
     assert {"citations": [cited]} == answer.extra
     assert ("m", "stop", None) == (answer.model, answer.choices[0].finish.value, answer.usage)
+
+
+@pytest.mark.parametrize(
+    ("counts", "counted"),
+    [
+        ({"tokens": {"input_tokens": 7.0, "output_tokens": "3"}}, Usage(input_tokens=7)),
+        (
+            {"tokens": {"input_tokens": 7, "output_tokens": 3}, "cached_tokens": "all"},
+            Usage(input_tokens=7, output_tokens=3),
+        ),
+        ({"tokens": {"input_tokens": -7, "output_tokens": 3}}, Usage(output_tokens=3)),
+    ],
+)
+def test_a_count_that_is_none_costs_no_other(counts, counted):
+    message = {"content": [{"type": "text", "text": "Hi"}]}
+    body = {"id": "c", "finish_reason": "COMPLETE", "message": message, "usage": counts}
+
+    answer = COHERE.parse_response(json.dumps(body).encode(), Asked(model="m"))
+
+    assert ("Hi", counted) == (answer.choices[0].text, answer.usage)
 
 
 def test_citations_of_a_stream_are_kept():

@@ -4,11 +4,14 @@ import json
 
 import pytest
 
+from shared.chat.usage import Usage
 from shared.config.model import ProviderConfig
 from shared.errors import InvalidRequest, UnsupportedParameter
+from shared.providers.dialects.embeddings import EmbeddingRequest
 from shared.providers.dialects.ndjson import LineParser, LineTooLarge
 from shared.providers.dialects.ollama import build_request
 from shared.providers.dialects.ollama_answer import OLLAMA
+from shared.providers.dialects.ollama_embed import OLLAMA_EMBED
 from shared.providers.dialects.openai_served import parse_request
 from shared.providers.exchange import HttpResponse
 from shared.providers.registry import adapter_for
@@ -207,6 +210,30 @@ def test_stop_with_calls_means_calls():
     assert ("tool_calls", '{"a":[1]}') == (choice.finish.value, choice.tool_calls[0].arguments)
     assert choice.tool_calls[0].id
     assert answer.usage is None
+
+
+@pytest.mark.parametrize(
+    ("read", "written", "counted"),
+    [
+        (7.0, 3, Usage(input_tokens=7, output_tokens=3)),
+        ("7", 3, Usage(output_tokens=3)),
+        (7, -1, Usage(input_tokens=7)),
+        (-1, [], None),
+    ],
+)
+def test_a_count_that_is_none_costs_no_other(read, written, counted):
+    said = {"role": "assistant", "content": "x"}
+    counts = {"prompt_eval_count": read, "eval_count": written}
+    body = json.dumps({"model": "m", "message": said, "done": True, **counts}).encode()
+    vectors = json.dumps({"embeddings": [[1.0]], "prompt_eval_count": written}).encode()
+    embedded = OLLAMA_EMBED.parse(
+        HttpResponse(status=200, headers={}, body=vectors), EmbeddingRequest(model="m", inputs=())
+    )
+
+    answer = OLLAMA.parse_response(body, Asked())
+
+    assert ("x", counted) == (answer.choices[0].text, answer.usage)
+    assert (3 if written == 3 else None) == (embedded.usage and embedded.usage.input_tokens)
 
 
 def test_the_secret_stays_out_of_errors():
