@@ -7,6 +7,7 @@ import msgspec
 
 from shared.chat.usage import Usage
 from shared.ledger.estimate import known_usage
+from shared.providers.dialects.openai_usage import named_tier
 from shared.providers.exchange import Reply
 from shared.providers.request import InferenceRequest
 
@@ -34,7 +35,9 @@ def used_by(request: InferenceRequest, reply: Reply) -> Usage:
     A completion that asked for no output has none, though it may give back its prompt.
     """
     told, body = reply.usage, reply.body
-    if told is None or told.output_tokens > 0 or request.endpoint not in _ANSWERS:
+    if told is None:
+        return known_usage(request, None, len(body), service_tier=_tier_in(body))
+    if told.output_tokens > 0 or request.endpoint not in _ANSWERS:
         return known_usage(request, told, len(body))
     if request.endpoint == _COMPLETIONS and request.head.max_tokens == 0:
         return known_usage(request, told, 0)
@@ -42,6 +45,14 @@ def used_by(request: InferenceRequest, reply: Reply) -> Usage:
     if said and not told.estimated:
         told = msgspec.structs.replace(told, estimated=True)
     return known_usage(request, told, said)
+
+
+def _tier_in(body: bytes) -> str | None:
+    """Return the service tier that an answer without counts names, None where there is none."""
+    try:
+        return named_tier(_decode(body).get("service_tier"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def said_bytes(endpoint: str, body: bytes) -> int:

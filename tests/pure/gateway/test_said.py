@@ -86,3 +86,20 @@ def test_what_asked_for_no_output_has_none():
     told = Usage(input_tokens=2)
 
     assert told is used_by(request, Reply(body=b'{"choices": [{"text": "hello"}]}', usage=told))
+
+
+@pytest.mark.parametrize(
+    ("body", "tier"),
+    [
+        ({**message(content="hello"), "service_tier": "priority"}, "priority"),
+        ({**message(content="hello"), "service_tier": 3}, None),
+        (message(content="hello"), None),
+        ([], None),
+    ],
+)
+def test_an_answer_without_counts_is_charged_at_the_tier_it_names(body, tier):
+    reply = Reply(body=json.dumps(body).encode())
+
+    used = used_by(asked(CHAT), reply)
+
+    assert (tier, True) == (used.service_tier, used.estimated)
