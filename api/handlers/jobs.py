@@ -1,5 +1,6 @@
 """`/v1/jobs…`: calls for later."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -71,11 +72,11 @@ async def create_job(
         body=call.raw,
         request_id=books_id(request_id_of(headers), request.scope["state"][REQUEST_ID], edge.ids),
         wishes=Wishes(
-            priority=asked.priority or text_header(headers, b"x-sluiceway-priority"),
-            deadline=asked.deadline or text_header(headers, b"x-sluiceway-deadline"),
+            priority=_said(asked.priority, headers, b"x-sluiceway-priority"),
+            deadline=_said(asked.deadline, headers, b"x-sluiceway-deadline"),
             not_before=asked.not_before,
             metadata=asked.metadata,
-            webhook_url=asked.webhook_url or text_header(headers, b"x-sluiceway-webhook"),
+            webhook_url=_said(asked.webhook_url, headers, b"x-sluiceway-webhook"),
             on_budget=asked.on_budget,
         ),
         tags=tags(headers),
@@ -194,6 +195,11 @@ async def delete_own_job(
         async with edge.runtime.store.write() as tx:
             await delete_job(tx, principal.tenant_id, job_id)
     return {"id": job_id, "object": "job", "deleted": True}
+
+
+def _said(term: object, headers: Mapping[bytes, bytes], name: bytes) -> object:
+    """Return the term as the body has it, whatever it is; the header's where the body has none."""
+    return text_header(headers, name) if term is None else term
 
 
 def _call(edge: Edge, principal: Principal, asked: NewJobBody) -> InferenceRequest:

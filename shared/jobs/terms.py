@@ -49,8 +49,11 @@ def check_terms(wishes: Wishes, now: datetime) -> Terms:
         InvalidRequest: one of them is wrong; `param` names it.
     """
     not_before = None if wishes.not_before is None else moment(wishes.not_before, "not_before")
+    latest = now + LONGEST_LIFE
     if not_before is not None and not_before <= now:
         not_before = None
+    if not_before is not None and not_before > latest:
+        raise _too_far("not_before")  # also where calendars end, before anything is added to it
     if wishes.deadline is None:
         deadline = (not_before or now) + DEFAULT_LIFE
     else:
@@ -59,9 +62,8 @@ def check_terms(wishes: Wishes, now: datetime) -> Terms:
         raise InvalidRequest("deadline must lie in the future.", param="deadline")
     if not_before is not None and deadline <= not_before:
         raise InvalidRequest("deadline must come after not_before.", param="deadline")
-    if deadline > now + LONGEST_LIFE:
-        far = "not_before" if wishes.deadline is None else "deadline"
-        raise InvalidRequest(f"{far} is more than {LONGEST_LIFE.days} days away.", param=far)
+    if deadline > latest:
+        raise _too_far("not_before" if wishes.deadline is None else "deadline")
     return Terms(
         priority=_priority(wishes.priority),
         deadline=deadline,
@@ -70,6 +72,10 @@ def check_terms(wishes: Wishes, now: datetime) -> Terms:
         webhook_url=_webhook_url(wishes.webhook_url),
         on_budget=_on_budget(wishes.on_budget),
     )
+
+
+def _too_far(param: str) -> InvalidRequest:
+    return InvalidRequest(f"{param} is more than {LONGEST_LIFE.days} days away.", param=param)
 
 
 def moment(value: object, param: str) -> datetime:

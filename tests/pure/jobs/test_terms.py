@@ -80,6 +80,7 @@ def test_what_is_no_moment_is_refused_by_name(value):
         (Wishes(deadline="2030-02-01T00:00:00Z", not_before="2030-02-02T00:00:00Z"), "deadline"),
         (Wishes(deadline="2031-01-01T00:00:00Z"), "deadline"),
         (Wishes(not_before="2031-01-01T00:00:00Z"), "not_before"),
+        (Wishes(not_before="9999-12-31T23:59:59Z"), "not_before"),
         (Wishes(metadata=["a"]), "metadata"),
         (Wishes(metadata={"a": 1}), "metadata"),
         (Wishes(metadata={str(number): "" for number in range(17)}), "metadata"),
