@@ -68,7 +68,7 @@ class Names:
         if meaningless is None or control.no_store:
             return None
         # The config, or the caller by naming an age, may want more than is settled.
-        opted = self._all or control.max_age_s
+        opted = self._all or control.max_age_s is not None
         if not opted and head.seed is None and head.temperature != 0 and endpoint not in SETTLED:
             return None
         if head.stream and endpoint not in STREAMED:

@@ -169,6 +169,16 @@ async def test_an_answer_older_than_asked_for_is_not_given(upstream, http):
     assert ["miss"] == results(await ask(http, headers={"cache-control": "max-age=0"}))
 
 
+async def test_an_answer_that_must_be_new_is_kept_for_those_who_take_older_ones(upstream, http):
+    """As `no-cache` does; an age makes any question one to keep, 0 as well."""
+    fresh = {"cache-control": "max-age=0"}
+    answers = [await ask(http, headers=fresh, temperature=1) for _ in range(2)]
+    later = await ask(http, headers={"cache-control": "max-age=60"}, temperature=1)
+
+    assert ["miss", "miss", "hit"] == results(*answers, later)
+    assert 2 == len(upstream.requests)
+
+
 async def test_tenants_do_not_share_answers(upstream, http):
     await ask(http)
 
