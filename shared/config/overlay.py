@@ -47,8 +47,15 @@ def _over(below: Node, above: Node, mistakes: Mistakes, path: str) -> Node:
             return overlaid(below, above, mistakes, path)
         case Items(), Items() if path in NAMES:
             return _by_name(below, above, mistakes, path)
+        case _, Branch():
+            return _alone(above, mistakes, path)
         case _:
             return above
+
+
+def _alone(above: Branch, mistakes: Mistakes, path: str) -> Branch:
+    """Return a mapping that has nothing below it, where nothing can be removed either."""
+    return overlaid(Branch(entries=(), at=above.at), above, mistakes, path)
 
 
 def _by_name(below: Items, above: Items, mistakes: Mistakes, path: str) -> Items:
@@ -71,6 +78,8 @@ def _by_name(below: Items, above: Items, mistakes: Mistakes, path: str) -> Items
                 items[index] = None
         elif index is not None and isinstance(found, Branch) and isinstance(item, Branch):
             items[index] = overlaid(found, item, mistakes, f"{path}[{index}]")
+        elif isinstance(item, Branch):
+            items.append(_alone(item, mistakes, f"{path}[{len(items)}]"))
         else:
             items.append(item)
     return msgspec.structs.replace(below, items=tuple(one for one in items if one is not None))

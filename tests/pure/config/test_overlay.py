@@ -169,6 +169,15 @@ def test_mistakes_stand_in_their_own_files(over):
         ("providers: {mok: null}", '1: providers.mok: there is nothing to remove; did you mean "m'),
         ("chache: null", '1: chache: there is nothing to remove; did you mean "cache"?'),
         (
+            "providers: {new: {kind: mock, region: null}}",
+            "1: providers.new.region: there is nothing",
+        ),
+        ("defaults: {timeouts: {idle_s: ~}}", "1: defaults.timeouts.idle_s: there is nothing"),
+        (
+            "routes: [{model: new, targets: [{provider: mock, model: x}], price: null}]",
+            "1: routes[2].price: there is nothing",
+        ),
+        (
             "routes: [{model: smal, remove: true}]",
             '1: routes.smal: there is nothing to remove; did you mean "small"?',
         ),
