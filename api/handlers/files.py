@@ -123,7 +123,7 @@ async def _stored(
         id=edge.ids("file"),
         tenant_id=principal.tenant_id,
         purpose=purpose or "",
-        filename=checked_filename(file.filename),
+        filename=checked_filename(file.filename, "file"),
     )
     return await store_file(
         shelves_of(edge), new, bounded(file.pieces, most_bytes(purpose, most_mb))

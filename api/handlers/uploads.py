@@ -117,7 +117,7 @@ async def create_upload(
                 id=edge.ids("upload"),
                 tenant_id=principal.tenant_id,
                 purpose=purpose,
-                filename=checked_filename(asked.filename),
+                filename=checked_filename(asked.filename, "filename"),
                 bytes=asked.bytes,
                 mime_type=asked.mime_type,
                 file_expires_after_s=checked_expiry(after.anchor, after.seconds),

@@ -32,16 +32,16 @@ def checked_purpose(purpose: str | None) -> str:
     return purpose
 
 
-def checked_filename(filename: str | None) -> str:
+def checked_filename(filename: str | None, param: str) -> str:
     """Return the name without folders, which some browsers send.
 
     Raises:
-        InvalidRequest: there is none, or it is longer than 255 characters.
+        InvalidRequest: there is none, or it is longer than 255 characters; tells `param`.
     """
     name = _folders.sub("", filename or "")
     if not name or len(name) > MAX_FILENAME:
         raise InvalidRequest(
-            f"A file needs a name of at most {MAX_FILENAME} characters.", param="file"
+            f"A file needs a name of at most {MAX_FILENAME} characters.", param=param
         )
     return name
 

@@ -121,7 +121,7 @@ async def test_what_does_not_add_up_is_no_file(sdk, edge, pick, more):
     [
         ({"purpose": "batch_output"}, "purpose"),
         ({"size": 0}, "bytes"),
-        ({"filename": ""}, "file"),
+        ({"filename": ""}, "filename"),
         ({"expires_after": {"anchor": "created_at", "seconds": 1}}, "expires_after[seconds]"),
     ],
 )
