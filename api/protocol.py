@@ -298,6 +298,10 @@ class Protocol(HttpToolsProtocol):
         self._last = True
         cycle = cast("Cycle | None", self.cycle)  # None before the first request
         if cycle is not None and cycle.response_complete:
+            if self._in_message and not self._in_head:  # its body's rest: it has its answer
+                log.info("http.refused", reason=reason)
+                self._hang_up()
+                return
             cycle = None
         if self._behind or (cycle is not None and (self._in_head or not cycle.more_body)):
             self._behind.clear()
@@ -319,6 +323,10 @@ class Protocol(HttpToolsProtocol):
             b"cache-control: no-store\r\nconnection: close\r\n\r\n%s"
             % (status, len(body), new_id("req").encode(), body)
         )
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close once the caller has had time to read what it was told."""
         if not self.transport.can_write_eof():  # TLS
             self.transport.close()
             return

@@ -71,6 +71,22 @@ async def test_a_body_has_to_come_in_time(edge: Edge, path: str):
     assert 0 == edge.running
 
 
+@pytest.mark.parametrize("broken", [b"", b"no chunk\r\n"])
+async def test_a_request_is_answered_once(edge: Edge, broken: bytes):
+    """Refused in the middle of its body, whose rest is late or broken: that ends the connection.
+
+    A second answer would be taken for that of the next request.
+    """
+    head = request("POST", CHAT, {"transfer-encoding": "chunked", "content-type": "text/plain"})
+    async with served(edge, Hasty) as port, connected(port) as wire:
+        answer = await wire.ask(head)
+        wire.send(broken)
+        rest = await wire.closed()
+
+    assert 401 == answer.status
+    assert b"" == rest
+
+
 async def test_waiting_for_an_answer_is_no_delay_of_the_callers(edge: Edge):
     """A connection lives on between requests and while it is answered."""
     slow = json.dumps(json.loads(GOOD) | {"mock": {"delay_s": 0.5}}).encode()
