@@ -232,7 +232,7 @@ class _Reader:
 
     def metrics_port(self) -> int | None:
         value = self.text("METRICS_PORT")
-        if value is None:
+        if value is None or value.startswith("tcp://"):  # as above, of a "sluiceway-metrics"
             return None
         if not (value.isascii() and value.isdigit() and int(value) <= _MAX_PORT):
             self.wrong("METRICS_PORT", f"must be a whole number from 0 to {_MAX_PORT}")

@@ -157,6 +157,7 @@ def test_with_another_broker_workers_do_not_depend_on_polling(load):
 
 def test_what_kubernetes_sets_for_a_service_is_no_port(load):
     assert 8080 == load(PORT="tcp://10.0.0.1:8080").port
+    assert load(METRICS_PORT="tcp://10.0.0.1:9090").metrics_port is None
 
 
 def test_a_misspelled_variable_is_said(load):
