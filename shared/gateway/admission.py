@@ -19,6 +19,7 @@ from shared.ledger.estimate import worst_case
 from shared.ledger.holds import Hold, Holds
 from shared.ledger.rates import CompiledPrice
 from shared.limits.limiter import Limiter, Scope, Standing, Taken
+from shared.limits.rules import undone
 from shared.limits.scopes import ScopeBook
 from shared.providers.request import InferenceRequest, filled_in
 from shared.routing.plan import Plan, Step
@@ -133,6 +134,12 @@ class Ticket(msgspec.Struct, eq=False):
         self._used_tokens += usage.input_tokens + usage.output_tokens
         if self.hold is not None and cost_nanousd:
             self.hold.spend(cost_nanousd, budgets)
+
+    def untouched(self) -> Standing | None:
+        """Return what is left of the caller's limits where the call comes to no attempt."""
+        if self.standing is None or self._taken is None:
+            return self.standing
+        return undone(self.standing, tokens=self._taken.tokens)
 
     def denied(self, step: Step) -> PermissionDenied | None:
         """Return why nothing may be called there whose price is unknown, None when it may."""

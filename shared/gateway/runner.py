@@ -279,7 +279,8 @@ class Runner(msgspec.Struct, eq=False):
         try:
             return await self._kit.admission.enter(tried.step, limits, estimates, left_s)
         except RateLimitExceeded as refusal:
-            refusal.standing = self.ticket.standing  # headers tell what is left to the caller
+            # Headers tell what is left to the caller, who hears of this only where none was asked.
+            refusal.standing = self.ticket.untouched()
             raise TargetFull(refusal) from refusal
 
     async def _prepared(

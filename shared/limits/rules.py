@@ -133,6 +133,37 @@ def _tightest(
     return (None, None, None) if least is None else least
 
 
+def undone(standing: Standing, *, tokens: int) -> Standing:
+    """Return what is left once a call that the standing counts, of so many tokens, is undone.
+
+    Tokens of an empty bucket stay at none: it may be in debt, which a standing does not tell.
+    """
+    left_requests, reset_requests_s = _fuller(
+        standing.limit_requests, standing.remaining_requests, standing.reset_requests_s, 1
+    )
+    left_tokens, reset_tokens_s = standing.remaining_tokens, standing.reset_tokens_s
+    if left_tokens:
+        left_tokens, reset_tokens_s = _fuller(
+            standing.limit_tokens, left_tokens, reset_tokens_s, tokens
+        )
+    return msgspec.structs.replace(
+        standing,
+        remaining_requests=left_requests,
+        reset_requests_s=reset_requests_s,
+        remaining_tokens=left_tokens,
+        reset_tokens_s=reset_tokens_s,
+    )
+
+
+def _fuller(
+    limit: int | None, left: int | None, reset_s: float | None, amount: int
+) -> tuple[int | None, float | None]:
+    if limit is None or left is None or reset_s is None or left >= limit:
+        return left, reset_s
+    fuller = min(limit, left + amount)
+    return fuller, reset_s * (limit - fuller) / (limit - left)
+
+
 def refusal(
     rows: Iterable[tuple[Scope, Levels, int]], demand: Demand, standing: Standing, *, share: int = 1
 ) -> RateLimitExceeded:

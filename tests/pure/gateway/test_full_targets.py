@@ -102,12 +102,12 @@ async def test_with_no_target_left_the_caller_is_told_when_to_come_back(gate):
 
 
 async def test_a_call_that_nobody_had_room_for_costs_its_caller_nothing(gate):
-    """Not even one of its own requests."""
+    """Not even one of its own requests, which is what it is told."""
     assert ["near"] == await asked(gate, "own", calls=1)
     for _ in range(3):
         with pytest.raises(RateLimitExceeded, match="target:near/o") as caught:
             await gate.embed("own")
-        assert (2, 0) == (
+        assert (2, 1) == (
             caught.value.standing.limit_requests,
             caught.value.standing.remaining_requests,
         )

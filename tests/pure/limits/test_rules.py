@@ -22,6 +22,7 @@ from shared.limits.rules import (
     refusal,
     slot_fits,
     standing_of,
+    undone,
 )
 
 limits = st.builds(
@@ -160,6 +161,27 @@ def test_a_debt_shows_as_nothing_left():
     standing = standing_of([(figures_of(Limits(tpm=60)), (math.inf, math.inf, -60.0, math.inf))])
 
     assert (0, 120.0) == (standing.remaining_tokens, standing.reset_tokens_s)
+
+
+@pytest.mark.parametrize("level", [5.0, 4.0, 1.0])
+def test_an_undone_call_stands_as_before(level):
+    """What it took is there again, and so much sooner all of it."""
+    figures = figures_of(Limits(rpm=5, tpm=500))
+
+    def standing(requests, tokens):
+        return standing_of([(figures, (requests, math.inf, tokens, math.inf))])
+
+    before, taken = standing(level, level * 100), standing(level - 1, level * 100 - 40)
+
+    assert before == undone(taken, tokens=40)
+
+
+def test_what_an_undone_call_leaves_of_a_debt_is_not_known():
+    """Without its tokens the bucket may still be in debt: it is said to be empty."""
+    taken = standing_of([(figures_of(Limits(tpm=60)), (math.inf, math.inf, -60.0, math.inf))])
+
+    assert taken == undone(taken, tokens=70)
+    assert Standing() == undone(Standing(), tokens=70)
 
 
 def test_nothing_limited_has_no_standing():
