@@ -1,6 +1,7 @@
 """Calls that become jobs, and waiting for them: what the job handlers and `Prefer` share."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 from litestar.types import Receive
@@ -12,7 +13,7 @@ from api.errors import body_of, status_of
 from api.idempotency import current
 from api.in_time import in_time
 from shared.clock import Deadline
-from shared.errors import InvalidRequest, NotFound
+from shared.errors import InvalidRequest, NotFound, StoreUnavailable
 from shared.gateway.parse import ENDPOINTS, whole
 from shared.identity import Principal
 from shared.jobs.object import MOST_ATTEMPTS, JobObject, job_object, usd
@@ -36,6 +37,8 @@ LOOK_S = 0.1
 LATER_LOOK_S = 0.25
 ANSWER_S = 20.0
 """For reading an answer from the object store; the largest have some 30 MB."""
+TOLD_S = 0.5
+"""For reading what else there is to tell of a job that has just been accepted."""
 SOON_S = 1.0
 """A waiting caller's job is looked at every LOOK_S for this long, then every LATER_LOOK_S."""
 
@@ -84,20 +87,20 @@ class AsyncCalls:
         )
         async with in_time(self._runtime.clock):
             row = await self.accept(principal, order)
+        # It will be done: from here on the caller hears of it, whatever cannot be read.
         if asked.wait_s:
-            with while_connected(receive):
+            with while_connected(receive), suppress(StoreUnavailable):
                 row = await self.settled(principal.tenant_id, row.id, asked.wait_s)
         extra: Headers = [
             (b"preference-applied", asked.applied.encode()),
             (b"x-sluiceway-job", row.id.encode()),
         ]
         if row.status in FINAL:
-            status, body, more = result_of(await self.answered(row))
-            return status, body, extra + more
+            with suppress(StoreUnavailable):
+                status, body, more = result_of(await self.answered(row))
+                return status, body, extra + more
         extra.append((b"location", b"/v1/jobs/" + row.id.encode()))
-        async with in_time(self._runtime.clock):
-            shown = await self.shown(row)
-        return 202, msgspec.json.encode(shown), extra
+        return 202, msgspec.json.encode(await self.told(row)), extra
 
     def rule_headers(self, headers: Mapping[bytes, bytes]) -> dict[str, str]:
         """Return the headers that rules of routes ask for, to be kept with a job."""
@@ -202,6 +205,17 @@ class AsyncCalls:
         return job_object(
             row, attempts=attempts, queue_position=position, estimated_start=starts_at
         )
+
+    async def told(self, row: JobRow) -> JobObject:
+        """Return the object of a job that has just been accepted, whatever else cannot be read.
+
+        A caller who does not hear of it would submit it again.
+        """
+        try:
+            async with in_time(self._runtime.clock, TOLD_S):
+                return await self.shown(row)
+        except StoreUnavailable:
+            return job_object(row)
 
     async def listed(self, rows: Sequence[JobRow]) -> list[JobObject]:
         """Return the job objects of a page: without what has to be counted for each."""

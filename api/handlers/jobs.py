@@ -87,8 +87,8 @@ async def create_job(
     )
     async with in_time(edge.clock):
         row = await edge.async_calls.accept(principal, order)
-        shown = await edge.async_calls.shown(row)
-    return json_of(shown, status=202, headers={"location": f"/v1/jobs/{row.id}"})
+    told = await edge.async_calls.told(row)
+    return json_of(told, status=202, headers={"location": f"/v1/jobs/{row.id}"})
 
 
 @get("/v1/jobs", operation_id="list_jobs", summary="List your jobs")

@@ -1,5 +1,6 @@
 """`/v1/jobs` as a caller sees it: what is kept of the call, its answer, its place in the queue."""
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from api.edge import Edge
 from shared.jobs.lease import Interrupt
 from shared.jobs.results import MOST_INLINE_BYTES
 from shared.jobs.run import run_job
+from shared.store.engine import Store
+from shared.store.jobs import list_jobs
 from shared.store.records import JobRow
 from tests.edge.api.conftest import KEY
 from tests.edge.api.messages import line, routes
@@ -192,6 +195,34 @@ async def test_a_job_whose_answer_is_gone_can_still_be_read(http: httpx.AsyncCli
         shown["response"],
     )
     assert 500 == (await http.get(f"/v1/jobs/{job['id']}/result")).status_code
+
+
+async def test_who_waits_hears_of_the_job_when_the_database_fails(
+    http: httpx.AsyncClient, edge: Edge
+):
+    """It is accepted, and will be done: who does not know its name would submit it again."""
+    store = edge.runtime.store
+    asking = asyncio.create_task(
+        http.post("/v1/chat/completions", json=BODY, headers={"prefer": "respond-async, wait=30"})
+    )
+    async with asyncio.timeout(10):
+        while not (jobs := await committed(store)):  # noqa: ASYNC110 (a database tells nobody)
+            await asyncio.sleep(0.01)
+    await store.close()
+
+    answer = await asking
+
+    assert (202, jobs, "queued") == (
+        answer.status_code,
+        [answer.json()["id"]],
+        answer.json()["status"],
+    )
+    assert f"/v1/jobs/{jobs[0]}" == answer.headers["location"]
+
+
+async def committed(store: Store) -> list[str]:
+    async with store.read() as tx:
+        return [row.id for row in await list_jobs(tx, "acme", limit=9, after=None)]
 
 
 async def test_a_full_queue_says_how_fast_it_gets_shorter(http: httpx.AsyncClient, edge: Edge):
