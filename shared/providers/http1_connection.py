@@ -245,10 +245,16 @@ class PlainConnection(Connection, asyncio.Protocol):
 class TlsConnection(Connection, asyncio.BufferedProtocol):
     """With TLS: read into a buffer of ours.
 
-    Else the loop allocates 256 KiB for each piece, which costs more than all the rest.
+    Else the loop allocates 256 KiB for each piece, which costs more than all the rest. What is
+    gathered waits here, and the transport is not paused: it reads on, and when the connection ends
+    it forgets what it has not handed over.
     """
 
-    __slots__ = ()
+    __slots__ = ("_gathered",)
+
+    def __init__(self, home: Home, origin: Origin, answer: Answer) -> None:
+        super().__init__(home, origin, answer)
+        self._gathered: bytearray | None = None
 
     @override
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -256,4 +262,26 @@ class TlsConnection(Connection, asyncio.BufferedProtocol):
 
     @override
     def buffer_updated(self, nbytes: int) -> None:
-        self.feed(bytes(self._home.read_buffer[:nbytes]))
+        gathered, data = self._gathered, self._home.read_buffer[:nbytes]
+        if gathered is None:
+            self.feed(bytes(data))
+            return
+        gathered += data
+        if len(gathered) > READ_AHEAD_BYTES:
+            self._read_on()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._read_on()
+        super().connection_lost(exc)
+
+    @override
+    def _gather(self) -> None:
+        self._gathered = bytearray()
+        self._home.gathering.wait(self._read_on)
+
+    @override
+    def _read_on(self) -> None:
+        gathered, self._gathered = self._gathered, None
+        if gathered and self._answer is not None:
+            self.feed(bytes(gathered))

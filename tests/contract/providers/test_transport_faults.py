@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.errors import FailureKind, UpstreamError
-from shared.providers.exchange import HttpRequest
+from shared.providers.exchange import HttpRequest, PushedChunks
 from tests.fakes.certificates import BEGINS, self_signed, serving
 from tests.fakes.raw_server import answers, answers_once, raw_server, read_request, until_gone
 
@@ -61,6 +62,37 @@ READABLE = {
 async def test_what_is_odd_but_readable_is_read(transport, server_tls, name, read):
     async with raw_server(answers_once(READABLE[name]), server_tls) as server:
         assert (200, b"{}") == await read(transport, asks(server.url))
+
+
+@pytest.mark.parametrize("last", [b"0\r\n\r\n", b""])
+async def test_what_is_gathered_is_read_before_the_end(
+    new_transport, certificate, server_tls, last
+):
+    """Also where a server with TLS goes without a word."""
+    words = [b"%02d" % number for number in range(8)]
+    pieces = [b"2\r\n%b\r\n" % word for word in words]
+
+    async def talk(reader, writer):
+        await read_request(reader)
+        for piece in [CHUNKED, *pieces, last]:
+            writer.write(piece)
+            await asyncio.sleep(0.005)
+        writer.transport.abort()
+
+    taken = []
+    async with (
+        new_transport(trusted=certificate, gather_s=0.3) as transport,
+        raw_server(talk, server_tls) as server,
+        transport.open(asks(server.url), connect_s=2) as response,
+    ):
+        chunks = response.chunks()
+        if isinstance(chunks, PushedChunks):
+            chunks.pass_to(lambda piece: taken.append(piece) is None)
+        with nullcontext() if last else pytest.raises(UpstreamError):
+            while piece := await anext(chunks, b""):
+                taken.append(piece)
+
+    assert b"".join(words) == b"".join(taken)
 
 
 MALFORMED = (FailureKind.MALFORMED, True)
