@@ -130,9 +130,10 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     max_lag_s: Seconds = 1.0
     """How late its event loop may be; beyond it calls are `overloaded`, too: `default` at 60 % of
     it, `batch` at 30 %."""
-    gather_s: Annotated[float, Meta(ge=0, le=1)] = 0.016
+    gather_s: Annotated[float, Meta(ge=0, le=0.1)] = 0.016
     """Streams that bring two pieces and more in this time: how long what comes is gathered before
-    it goes on to the caller, after the first pieces. 0: each goes on by itself, at more CPU."""
+    it goes on to the caller, after the first pieces; at most 0.1, far less than a stream may pause.
+    0: each goes on by itself, at more CPU."""
     cors: tuple[str, ...] = ()
     """Origins that browsers may call from."""
     trusted_proxies: tuple[Network, ...] = ()

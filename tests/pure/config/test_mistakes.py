@@ -60,6 +60,7 @@ def test_all_mistakes_are_told_at_once_in_the_files_order():
         ("cache: {ttl_s: .inf}", 'cache.ttl_s: must be a number, not ".inf"'),
         ("cache: {ttl_s: 1e999}", 'cache.ttl_s: must be a finite number, not "1e999"'),
         ("cache: {enabled: maybe}", 'cache.enabled: must be true or false, not "maybe"'),
+        ("server: {gather_s: 0.5}", 'server.gather_s: must be 0.1 or less, not "0.5"'),
         ("logging: {sample_rate: 1.5}", 'logging.sample_rate: must be 1 or less, not "1.5"'),
         (
             "webhooks: {allow_networks: [10.0.0.1/8]}",
