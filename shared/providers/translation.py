@@ -231,7 +231,7 @@ class TranslatingScanner:
         return msgspec.structs.replace(scan, error=self._error)
 
     def closing(self, cost_usd: str | None) -> bytes:
-        """Return the usage chunk, if asked and known, and the end mark."""
+        """Return the usage chunk, if asked and anything is known, and the end mark."""
         return self._renderer.closing(self._told or self.usage, cost_usd)
 
     def _take(self, decoded: Decoded) -> Scan:

@@ -250,3 +250,20 @@ def test_a_message_that_ended_its_text_is_not_gone_on_with(rig: Rig):
 
     assert "error" == events[-1]["type"]
     assert (0, 0) == rig.asked()
+
+
+@pytest.mark.parametrize("model", ["alone-off", "pair-restart"])
+def test_a_stream_that_counts_nothing_tells_what_it_is_charged(rig: Rig, model: str):
+    """By estimate, and with all attempts in it."""
+    if model == "pair-restart":
+        rig.vendor.script("alpha", CUT)
+    rig.vendor.always("alpha", Story(usage=False))
+    rig.vendor.always("beta", Story(usage=False))
+    name = f"uncounted-{model}"
+
+    seen = streamed(rig, model, request_id=name)
+
+    rows = rig.stack.wait_for_ledger(name, 1 + (model == "pair-restart"))
+    assert [1] * len(rows) == [row["estimated"] for row in rows]
+    assert (TEXT, True, None) == (seen.text, seen.done, seen.usage)
+    assert sum(row["cost_nanousd"] for row in rows) == round(seen.cost_usd * 10**9)

@@ -108,11 +108,12 @@ class CompletionsRenderer:
         return b"".join([self._chunk(delta) for delta in deltas])
 
     def closing(self, usage: Usage | None, cost_usd: str | None) -> bytes:
-        """Return the usage chunk, if asked and known, and the end mark."""
+        """Return the usage chunk, if asked and counts or cost are known, and the end mark."""
         done = b"data: [DONE]\n\n"
-        if not self._chat.include_usage or usage is None:
+        if not self._chat.include_usage or (usage is None and cost_usd is None):
             return done
-        body = {**self._head(), "choices": [], "usage": render_usage(usage)}
+        counts = None if usage is None else render_usage(usage)
+        body = {**self._head(), "choices": [], "usage": counts}
         body["sluiceway"] = {"cost_usd": msgspec.Raw((cost_usd or "null").encode())}
         return _event(body) + done
 

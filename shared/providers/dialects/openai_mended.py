@@ -137,6 +137,7 @@ class MendingScanner(OpenAIScanner, PlainScanner):
         if chunk.service_tier is not None:
             self.service_tier = named_tier(chunk.service_tier) or self.service_tier
         if chunk.choices:
+            self._first_chunk = self._first_chunk or payload
             choice = chunk.choices[0]
             delta = choice.delta
             if choice.finish_reason is not None:

@@ -26,6 +26,8 @@ FAILED_FINISHES = frozenset({"error", "network_error", "insufficient_system_reso
 
 _NULL_USAGES = (b',"usage":null', b', "usage": null')
 _NULL = msgspec.Raw(b"null")
+_HEAD = ("id", "object", "created", "model")
+"""What all chunks of a stream have in common."""
 _NOTHING = Scan()
 _FINISHED = Scan(finished=True)
 _ENDED = Scan(finished=True, ended=True)
@@ -91,6 +93,7 @@ class OpenAIScanner:
         self._done: dict[int | str | None, bool] = {}
         self._finished_empty: set[int | str | None] = set()
         self._usage_chunk: bytes | None = None
+        self._first_chunk = b""
         self._content_events = 0
         self._repeats_role = False
         self._ended = False
@@ -129,16 +132,24 @@ class OpenAIScanner:
         return self._scan(out)
 
     def closing(self, cost_usd: str | None) -> bytes:
-        """Return the usage chunk, if asked and known, and the end mark.
+        """Return the usage chunk, if asked and anything is known, and the end mark.
 
-        `cost_usd` is a plain decimal such as `0.00123`, None when the price is unknown.
+        `cost_usd` is a plain decimal such as `0.00123`, None when the price is unknown. It is told
+        without counts, too: there is an estimate where the provider told none.
         """
-        if not self._include_usage or self._usage_chunk is None:
+        if not self._include_usage:
             return DONE
-        fields = _decode_fields(self._usage_chunk)
+        if self._usage_chunk is not None:
+            fields = _decode_fields(self._usage_chunk)
+            if bytes(fields.get("usage", b"null")) == b"null":
+                fields["usage"] = _decode_fields(fields["x_groq"])["usage"]
+        elif cost_usd is not None and self._first_chunk:
+            first = _decode_fields(self._first_chunk)
+            fields = {name: first[name] for name in _HEAD if name in first}
+            fields["usage"] = _NULL
+        else:
+            return DONE
         fields["choices"] = msgspec.Raw(b"[]")
-        if bytes(fields.get("usage", b"null")) == b"null":
-            fields["usage"] = _decode_fields(fields["x_groq"])["usage"]
         # A number with all its digits: the text is a plain decimal.
         fields["sluiceway"] = msgspec.Raw(b'{"cost_usd":%b}' % (cost_usd or "null").encode())
         return _event_of(fields) + DONE
@@ -188,6 +199,8 @@ class OpenAIScanner:
         self._learn(chunk)
         if self._error is not None:
             return b""
+        if chunk.choices and not self._first_chunk:
+            self._first_chunk = payload
         if self._repeats_role:
             self._repeats_role = False
             event = _without_role(payload)

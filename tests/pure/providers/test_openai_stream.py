@@ -280,6 +280,36 @@ def test_usage_beside_a_choice_is_told_in_the_last_chunk_alone():
     assert (None, usage, []) == (finish["usage"], last["usage"], last["choices"])
 
 
+@pytest.mark.parametrize(
+    "scanner",
+    [
+        pytest.param(OpenAIScanner(include_usage=True), id="relays"),
+        pytest.param(MendingScanner(Mender(), include_usage=True), id="mends"),
+        pytest.param(
+            TranslatingScanner(OpenAIDecoder(), OpenAIRenderer(include_usage=True)), id="translates"
+        ),
+    ],
+)
+def test_a_cost_is_told_where_nothing_was_counted(scanner):
+    """The books have an estimate, and the caller asked what it came to."""
+    for piece in WHOLE:
+        scanner.feed(piece)
+    head = json.loads(WHOLE[0][6:])
+
+    last = json.loads(scanner.closing("0.00125").removesuffix(DONE)[6:])
+    assert {
+        **{name: head[name] for name in ("id", "object", "created", "model")},
+        "choices": [],
+        "usage": None,
+        "sluiceway": {"cost_usd": 0.00125},
+    } == last
+    assert DONE == scanner.closing(None)
+
+
+def test_no_cost_is_told_unless_asked():
+    assert DONE == run(*WHOLE)[0].closing("0.00125")
+
+
 @pytest.mark.behaviour(92)
 def test_a_repeated_role_is_sent_once():
     _, scans = run(
