@@ -1,4 +1,9 @@
-"""Lines of JSON from bytes, however the bytes are cut; empty lines are skipped."""
+"""Lines of JSON from bytes, however the bytes are cut; empty lines are skipped.
+
+Characters that JSON has cut in two are whole again.
+"""
+
+from shared.providers.dialects.halves import Halves
 
 LINE_LIMIT_BYTES = 4 * 1024 * 1024
 """A line carries a whole tool call, arguments of a megabyte included."""
@@ -12,6 +17,7 @@ class LineParser:
     """Fed the bytes of one stream; gives the lines completed by each piece."""
 
     def __init__(self, limit_bytes: int = LINE_LIMIT_BYTES) -> None:
+        self._halves = Halves()
         self._limit_bytes = limit_bytes
         self._rest = bytearray()
 
@@ -28,9 +34,9 @@ class LineParser:
             return []
         *whole, rest = self._rest.split(b"\n")
         self._rest = rest
-        return [bytes(line) for line in map(bytearray.strip, whole) if line]
+        return [self._halves.whole(bytes(line)) for line in map(bytearray.strip, whole) if line]
 
     def finish(self) -> list[bytes]:
         """Return the last line, if it lacks only its line break."""
         last, self._rest = bytes(self._rest.strip()), bytearray()
-        return [last] if last else []
+        return [self._halves.whole(last)] if last else []

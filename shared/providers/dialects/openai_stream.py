@@ -194,6 +194,9 @@ class OpenAIScanner:
         try:
             chunk = _decode(payload)
         except UNREADABLE:
+            whole = self._parser.halves.whole(payload)
+            if whole != payload:
+                return self._take(whole, _DATA + whole + b"\n\n")
             self._error = _malformed("The provider's stream holds an event that is not a chunk.")
             return b""
         self._learn(chunk)

@@ -3,10 +3,12 @@
 CR, LF and CRLF end a line; U+2028 and U+0085 do not. Comments are dropped, events without data
 too, `id` and `retry` are ignored. Two leniencies towards real servers: a line that begins with
 `{` counts as data (errors come as a plain JSON line), and an event that lacks only its last
-blank line is given by `finish`.
+blank line is given by `finish`. Characters that JSON has cut in two are whole again.
 """
 
 import msgspec
+
+from shared.providers.dialects.halves import Halves
 
 EVENT_LIMIT_BYTES = 2 * 1024 * 1024
 """No known provider sends larger events; images inside deltas stay below 1.5 MB."""
@@ -32,6 +34,7 @@ class SseParser:
     """Fed the bytes of one stream; gives the events completed by each piece."""
 
     def __init__(self, limit_bytes: int = EVENT_LIMIT_BYTES) -> None:
+        self.halves = Halves()
         self._limit_bytes = limit_bytes
         self._pieces: list[bytes] = []
         self._data: list[bytes] = []
@@ -95,7 +98,7 @@ class SseParser:
             if not line.startswith(b"data: ") or LF in line or len(line) > self._limit_bytes:
                 return None
             if data := line[6:]:
-                events.append(SseEvent(data, name))
+                events.append(SseEvent(self.halves.whole(data), name))
         self._begun = True
         return events
 
@@ -141,7 +144,7 @@ class SseParser:
         if self._data:
             data = b"\n".join(self._data) if len(self._data) > 1 else self._data[0]
             if data:
-                events.append(SseEvent(data, self._name))
+                events.append(SseEvent(self.halves.whole(data), self._name))
             self._data.clear()
         self._name = b""
         self._size_bytes = 0
