@@ -238,6 +238,7 @@ class Played(RuleBasedStateMachine):
             model="pm",
             started_at=self.clock.now(),
             estimate_nanousd=ESTIMATE,
+            price_source="list",
             budgets=tuple(self.windows(run)),
             grant=f"job:{run.job.id}",
         )

@@ -36,7 +36,8 @@ providers:
   native: {{kind: openai, base_url: "{native}", api_key: sk-upstream}}
 defaults:
   price: {{input_per_mtok: 1, output_per_mtok: 2}}
-  retry: {{max_attempts: 2, base_s: 0.01, max_s: 1.5}}
+  # The share: scenarios come in any order, each as if it were the first of its route.
+  retry: {{max_attempts: 2, base_s: 0.01, max_s: 1.5, share: 6}}
   breaker: {{failures: 1000, window_s: 0.1, open_s: 0.01}}
   timeouts: {{connect_s: 1, first_token_s: {wait}, idle_s: {wait}, attempt_s: 1.2, total_s: 8}}
 routes:

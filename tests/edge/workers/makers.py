@@ -99,6 +99,7 @@ def make_opening(job: JobRow) -> Opening:
         model="pm",
         started_at=datetime.now(UTC),
         estimate_nanousd=ESTIMATE,
+        price_source="list",
     )
 
 
