@@ -41,6 +41,10 @@ def key_hash(secret: str, key: str) -> str:
     return hmac.digest(secret.encode(), key.encode(), "sha256").hex()
 
 
+FILE_KEYS = "file:"
+"""How the ids of the config file's keys begin; the tenant and a slash follow."""
+
+
 def file_key_id(tenant_id: str, name: str) -> str:
     """Return the id of a key that stands in the config file."""
-    return f"file:{tenant_id}/{name}"
+    return f"{FILE_KEYS}{tenant_id}/{name}"

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from shared.config.model import Config
 from shared.ledger.alerts import crossed
-from shared.ledger.books import Charge
+from shared.ledger.books import Charge, Outcome
 from shared.ledger.budgets import BudgetTable
 from shared.ledger.cost import cost_of, usd_text
 from shared.ledger.drift import Difference, grant_differences, window_differences
@@ -28,6 +28,8 @@ GRACE = timedelta(minutes=10)
 
 CLOSED_WITHIN = timedelta(hours=3)
 """How long after its end an hour may stay open before that is a fault: the scheduler is away."""
+
+OUTCOMES = tuple(outcome.value for outcome in Outcome)
 
 Priced = Callable[[str, str, str], CompiledPrice | None]
 """Returns the config's price of that version for a provider's model; None when it is another."""
@@ -174,7 +176,7 @@ async def _jobs(tx: Tx, scope: Scope) -> AsyncIterator[Fault]:
 
 
 async def _rows(tx: Tx, scope: Scope) -> AsyncIterator[Fault]:
-    for row in await ask.wrong_rows(tx, scope.since):
+    for row in await ask.wrong_rows(tx, scope.since, OUTCOMES):
         says = f"cannot be: {row.outcome}, {_usd(row.cost_nanousd)}, by its counts, price and flag"
         yield _fault("row_impossible", row.attempt_id, says)
     for row in await ask.moved_rows(tx, scope.since):

@@ -30,7 +30,7 @@ class Gathering:
     def _end(self) -> None:
         waiting, self._waiting = self._waiting, []
         for read_on in waiting:
-            read_on()
+            self._loop.call_soon(read_on)  # one that fails leaves the others reading
 
 
 class Pace:

@@ -179,9 +179,10 @@ def filled_in(
         if bounds and getattr(head, field) is None:
             least = hold_output_tokens if f'"{field}"'.encode() in request.raw else 0
             own[field] = max(least, *bounds)
-    native = _native_bound(params)
-    if native is not None and not own and request.max_output_tokens is None:
-        own |= dict.fromkeys(_BOUNDS_IN.get(request.endpoint, ()), native)
+    if not own and request.max_output_tokens is None:
+        native = _native_bound(params)
+        if native is not None:
+            own |= dict.fromkeys(_BOUNDS_IN.get(request.endpoint, ()), native)
     for field, kind in _BESIDES.items():
         value = params.get(field)
         if type(value) is kind and getattr(head, field) is None:

@@ -3,12 +3,14 @@
 Each is one statement, so it sees one moment, however many processes write meanwhile.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
+from shared.identity import FILE_KEYS
 from shared.store.adjustments import row_of
 from shared.store.columns import moment_of
 from shared.store.engine import Tx
@@ -31,12 +33,6 @@ AT_ONCE = 2_000
 
 JOBS = "job:"
 """How the owners of jobs' grants begin."""
-
-FILE = "file:"
-"""How the ids of the config file's keys begin; the tenant and a slash follow."""
-
-ENDS = ("succeeded", "failed", "cancelled", "interrupted", "lost")
-"""The outcomes of calls."""
 
 Row = sa.Row[Any]
 
@@ -232,11 +228,11 @@ COUNTED = ("_tokens", "_characters", "_searches", "_ms", "reported_nanousd")
 """How the columns end that are never below zero, beside the cost."""
 
 
-async def wrong_rows(tx: Tx, since: datetime) -> list[Row]:
+async def wrong_rows(tx: Tx, since: datetime, outcomes: Collection[str]) -> list[Row]:
     """Return rows that cannot be.
 
     That is a cost or count below zero, a cost without a price, a price without a cost, an end that
-    no call has, a lost call that is not flagged.
+    is none of the `outcomes`, a lost call that is not flagged.
     """
     counts = [column for column in ledger.c if column.name.endswith(COUNTED)]
     priced = ledger.c.price_source.is_not(None)
@@ -250,7 +246,7 @@ async def wrong_rows(tx: Tx, since: datetime) -> list[Row]:
                 *(column < 0 for column in counts),
                 sa.and_(priced, _cost.is_(None)),
                 sa.and_(~priced, _cost > 0),
-                ledger.c.outcome.not_in(ENDS),
+                ledger.c.outcome.not_in(outcomes),
                 sa.and_(ledger.c.outcome == "lost", ~ledger.c.estimated),
             ),
         ),
@@ -260,7 +256,7 @@ async def wrong_rows(tx: Tx, since: datetime) -> list[Row]:
 async def moved_rows(tx: Tx, since: datetime) -> list[Row]:
     """Return rows of another tenant than their job or their key, as far as these are known."""
     whose = ledger.c.tenant_id
-    of_file = sa.literal(FILE).concat(whose).concat("/")
+    of_file = sa.literal(FILE_KEYS).concat(whose).concat("/")
     begin = sa.func.substr(ledger.c.key_id, 1, sa.func.length(of_file))
     return await _found(
         tx,
@@ -272,7 +268,7 @@ async def moved_rows(tx: Tx, since: datetime) -> list[Row]:
             sa.or_(
                 job.c.tenant_id != whose,
                 api_key.c.tenant_id != whose,
-                sa.and_(ledger.c.key_id.startswith(FILE), begin != of_file),
+                sa.and_(ledger.c.key_id.startswith(FILE_KEYS), begin != of_file),
             ),
         ),
     )

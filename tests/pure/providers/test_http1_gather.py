@@ -29,6 +29,9 @@ class Time:
     def call_later(self, delay_s, call):
         heapq.heappush(self._due, (self.now_s + delay_s, len(self._due), call))
 
+    def call_soon(self, call):
+        call()
+
     def pass_to(self, at_s):
         while self._due and self._due[0][0] <= at_s:
             self.now_s, _, call = heapq.heappop(self._due)
@@ -241,3 +244,21 @@ async def test_instants_are_the_loops():
     gathering.wait(lambda: done.set_result(loop.time()))
 
     assert await done - began_s >= 0.009
+
+
+@pytest.mark.anyio
+async def test_who_fails_leaves_the_others_reading():
+    loop = asyncio.get_running_loop()
+    told = []
+    loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+    gathering = Gathering(loop, 0.001)
+    done = loop.create_future()
+
+    def fails():
+        raise ValueError("a bug")
+
+    gathering.wait(fails)
+    gathering.wait(lambda: done.set_result(None))
+    await asyncio.wait_for(done, 10)
+
+    assert ["a bug"] == [str(error) for error in told]
