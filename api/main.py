@@ -22,6 +22,7 @@ from api.server import Ending, Server
 from api.tls import refuse_bad_certificate
 from shared.errors import StoreUnavailable
 from shared.gateway.probes import Prober
+from shared.heap import share_one_heap
 from shared.ledger.books import NoBooks
 from shared.ledger.holds import ProcessHolds, open_holds
 from shared.ledger.keeper import Keeper, SpoolBooks
@@ -158,6 +159,7 @@ def run(
         SettingsError, ConfigError, SchemaBehind: the process must not start as it is.
         OSError: the address is taken or not ours.
     """
+    share_one_heap()
     settings = load_settings(os.environ)
     settings = msgspec.structs.replace(
         settings,

@@ -11,6 +11,7 @@ import uvloop
 from shared.files.keeping import Shelves
 from shared.files.terms import MIB
 from shared.gateway.failure import failure_of
+from shared.heap import share_one_heap
 from shared.jobs.batch.held import BatchDesk
 from shared.jobs.commits import Commits
 from shared.jobs.holds import job_holds
@@ -183,6 +184,7 @@ def run(*, slots: int = SLOTS, processes: int = 1, grace_s: float = GRACE_S) -> 
     Raises:
         SettingsError, ConfigError, SchemaBehind: the process must not start as it is.
     """
+    share_one_heap()
     settings = load_settings(os.environ)
     configure_logging(level=settings.log_level, console=wants_console(settings.environment))
     if processes > 1:

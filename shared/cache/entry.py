@@ -21,7 +21,7 @@ class Address(msgspec.Struct, frozen=True, gc=False):
     digest: str
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A whole answer in the served dialect, and what it took to get it.
 
     `cost_nanousd` is what asking again would cost, None when no price is known.

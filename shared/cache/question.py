@@ -16,6 +16,8 @@ MOST_BYTES = 1024 * 1024
 fields_of = msgspec.json.Decoder(dict[str, object]).decode
 """Returns a question's fields, or fails as `UNREADABLE` says."""
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_PLAIN = frozenset({str, int, bool, list, dict})
+"""Of values that stand for themselves."""
 _pack = msgspec.msgpack.Encoder(order="deterministic").encode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -33,14 +35,22 @@ def digest_of(
     a field that is null is one that was left out. `mark` stands for what the model's name means,
     `without` names the fields that do not matter.
     """
-    asked: dict[str, object] = {}
-    for name, value in fields.items():
-        if value is not None and name not in without:
-            asked[name] = value
-            if type(value) is float and value.is_integer():
-                asked[name] = int(value)
+    asked = dict(fields)
+    for name in without.intersection(asked):
+        del asked[name]
+    if not _PLAIN.issuperset(map(type, asked.values())):
+        asked = _plain(asked)
     try:
         said = _pack((endpoint, mark, headers, asked))  # texts are copied, where JSON reads them
     except OverflowError:  # whole numbers of more than 64 bits
         said = _encode((endpoint, mark, headers, asked))  # begins as nothing packed does
     return sha256(said).hexdigest()[:DIGITS]  # processors have instructions for it
+
+
+def _plain(fields: Fields) -> dict[str, object]:
+    """Return the fields that say something, whole numbers as such."""
+    return {
+        name: int(value) if type(value) is float and value.is_integer() else value
+        for name, value in fields.items()
+        if value is not None
+    }

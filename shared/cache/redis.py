@@ -14,7 +14,7 @@ from shared.telemetry.metrics import CACHE_AWAY, REDIS_FAILURES
 
 log = get_logger("cache")
 
-PREFIX = "sluiceway:cache:1"
+PREFIX = "sluiceway:cache:2"
 MARKS = f"{PREFIX}:marks"
 """A hash: how often answers were forgotten, of all, of a tenant, of a model, of both."""
 

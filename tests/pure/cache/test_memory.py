@@ -29,6 +29,25 @@ async def test_the_longest_unused_makes_room():
     assert 3 == len(cache)
 
 
+async def test_many_make_room_at_once_and_never_more_than_may_be_are_kept():
+    cache = memory(most_entries=640)
+    for number in range(640):
+        await kept(cache, at(f"d{number}"))
+    await found(cache, at("d0"))
+    size = cache.size_bytes / 640
+
+    await kept(cache, at("d640"))
+
+    there = [await found(cache, at(f"d{one}")) is not None for one in range(13)]
+    assert [True] + [False] * 10 + [True, True] == there
+    assert 631 == len(cache)
+    assert size * 630 < cache.size_bytes < size * 632
+    for number in range(641, 1280):
+        await kept(cache, at(f"d{number}"))
+        assert len(cache) <= 640
+        assert await found(cache, at(f"d{number}")) is not None
+
+
 async def test_bytes_are_bounded_too():
     size = 1000 + ENTRY_BESIDES_BYTES
     cache = memory(most_entries=100, most_bytes=3 * size)
