@@ -36,6 +36,10 @@ MANY = 10
 second behind at most: each wakes the disk, whose work pushes the calls' out of the caches. That
 begins at 50 records a second, and ends below 12."""
 
+LOOK_S = 0.1
+"""How often a flush that waits looks whether there is a whole group already: to wait on then saves
+nothing, and what exceeds memory would have to be read from the file."""
+
 AWAY_S = 1.0
 """Wait before the database is tried again."""
 
@@ -143,10 +147,9 @@ class Keeper:
                         self._spool.path.parent, self._store, self._clock, own=self._spool.path
                     )
                     next_replay_s = self._clock.monotonic() + REPLAY_S
-                took_s = self._clock.monotonic() - began_s
-                await self._clock.sleep(
-                    FLUSH_S if moved < MANY else max(FLUSH_S, BUSY_FLUSH_S - took_s)
-                )
+                await self._clock.sleep(FLUSH_S)
+                if moved >= MANY:
+                    await self._busy_wait(began_s)
             except StoreUnavailable as error:
                 log.warning(
                     "spool.waiting", pending_bytes=self._spool.pending_bytes, why=str(error)
@@ -155,6 +158,14 @@ class Keeper:
             except Exception:
                 log.exception("spool.failed", pending_bytes=self._spool.pending_bytes)
                 await self._clock.sleep(AWAY_S)
+
+    async def _busy_wait(self, began_s: float) -> None:
+        """Return when many charges have had the time to come, or a group of them has come."""
+        while not self._spool.has_group:
+            left_s = began_s + BUSY_FLUSH_S - self._clock.monotonic()
+            if left_s <= 0:
+                return
+            await self._clock.sleep(min(LOOK_S, left_s))
 
     async def flush(self) -> int:
         """Move all that is pending now to SQL; return how many charges went.

@@ -72,6 +72,14 @@ class Spool:
         """Whether what is flushed next is still in memory."""
         return self.flushed_bytes >= self._recent_from
 
+    @property
+    def has_group(self) -> bool:
+        """Whether as much is unflushed and in memory as is flushed at a time."""
+        return any(
+            group.rows.count >= GROUP_CHARGES and group.end > self.flushed_bytes
+            for group in self._groups
+        )
+
     def write(self) -> None:
         """Write what is in `opened` and `ended`, in one piece.
 

@@ -92,9 +92,10 @@ async def verify(
             faults += [fault async for fault in check(tx, scope)]
     rows = 0
     async for page in _pages(store, begin):
-        rows += len(page)
+        rows += sum(one.row.adjusts is None for one in page)
+        faults += _unreadable(page)
         if priced is not None:
-            faults += _mispriced(page, priced)
+            faults += _mispriced((one.row for one in page), priced)
     return Report(since=begin, rows=rows, faults=tuple(faults))
 
 
@@ -225,7 +226,7 @@ CHECKS: tuple[Check, ...] = (
 """Each in a transaction of its own."""
 
 
-async def _pages(store: Store, since: datetime) -> AsyncIterator[list[LedgerRow]]:
+async def _pages(store: Store, since: datetime) -> AsyncIterator[list[ask.Paged]]:
     after = ""
     while True:
         async with store.read() as tx:
@@ -233,13 +234,23 @@ async def _pages(store: Store, since: datetime) -> AsyncIterator[list[LedgerRow]
         if not page:
             return
         yield page
-        after = page[-1].attempt_id
+        after = page[-1].row.attempt_id
+
+
+def _unreadable(page: Iterable[ask.Paged]) -> Iterable[Fault]:
+    """Yield the rows with something in them that can be no such thing."""
+    for one in page:
+        if one.unreadable:
+            says = f"cannot be read: {', '.join(one.unreadable)}"
+            yield _fault("row_unreadable", one.row.attempt_id, says)
 
 
 def _mispriced(rows: Iterable[LedgerRow], priced: Priced) -> Iterable[Fault]:
     """Yield the rows whose cost is not what their counts cost at the config's price."""
     for row in rows:
-        if row.price_source != CONFIG or row.price_version is None or row.cost_nanousd is None:
+        if row.adjusts is not None or row.price_source != CONFIG:
+            continue
+        if row.price_version is None or row.cost_nanousd is None:
             continue
         # A lost call costs what it held, one that was refused nothing.
         if row.outcome == "lost" or (row.outcome == "failed" and not row.cost_nanousd):
@@ -256,8 +267,13 @@ def _refused(path: Path) -> Iterable[Fault]:
     """Yield the charges that the database could not take."""
     if not path.is_file():
         return
-    for line in path.read_bytes().splitlines():
-        charge = msgspec.json.decode(line, type=Charge)
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            charge = msgspec.json.decode(line, type=Charge)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            where = f"{path.name}:{number}"
+            yield _fault("row_refused", where, "the database refused a row that cannot be read")
+            continue
         says = f"{_usd(charge.cost_nanousd)} lie in {path.name}: the database refused the row"
         yield _fault("row_refused", charge.opening.attempt_id, says)
 

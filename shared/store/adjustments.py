@@ -1,5 +1,6 @@
 """Corrections of the ledger: rows beside the one they correct, and the sums made from both."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,7 +33,7 @@ async def rows_of(tx: Tx, attempt_id: str, *, to_correct: bool = False) -> list[
         .where(ledger.c.adjusts == attempt_id)
         .order_by(ledger.c.recorded_at, ledger.c.attempt_id)
     )
-    return [row_of(row), *(row_of(one) for one in corrections)]
+    return [row_of(one._asdict()) for one in (row, *corrections)]
 
 
 async def insert_correction(tx: Tx, row: LedgerRow) -> bool:
@@ -55,8 +56,7 @@ async def insert_correction(tx: Tx, row: LedgerRow) -> bool:
     return True
 
 
-def row_of(row: sa.Row[Any]) -> LedgerRow:
-    """Return a row of the ledger as it was written."""
-    values = row._asdict()
+def row_of(values: Mapping[str, Any]) -> LedgerRow:
+    """Return a row of the ledger, by the names of its columns, as it was written."""
     usage = Usage(**{name: values[name] for name in _OF_USAGE})
     return LedgerRow(usage=usage, **{name: values[name] for name in _OF_ROW})

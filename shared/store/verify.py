@@ -3,7 +3,7 @@
 Each is one statement, so it sees one moment, however many processes write meanwhile.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from shared.identity import FILE_KEYS
 from shared.store.adjustments import row_of
-from shared.store.columns import moment_of
+from shared.store.columns import Document, moment_of
 from shared.store.engine import Tx
 from shared.store.money_tables import (
     budget_alert,
@@ -39,7 +39,15 @@ Row = sa.Row[Any]
 _cost = ledger.c.cost_nanousd
 _first = ledger.c.adjusts.is_(None)
 _names = sa.type_coerce(ledger.c.budgets, sa.Text)
-_refs = msgspec.json.Decoder(tuple[BudgetRef, ...]).decode
+_DOCUMENTS: Mapping[str, Document] = {
+    column.name: column.type for column in ledger.c if isinstance(column.type, Document)
+}
+_DIALECT = sa.engine.default.DefaultDialect()
+_NOTHING: Mapping[str, type] = {"tags": dict, "budgets": tuple}
+_READ = [
+    sa.type_coerce(column, sa.Text).label(column.name) if column.name in _DOCUMENTS else column
+    for column in ledger.c
+]
 
 
 class Sums(msgspec.Struct):
@@ -50,10 +58,18 @@ class Sums(msgspec.Struct):
     settled_nanousd: int | None = None
 
 
+class Paged(msgspec.Struct, frozen=True):
+    """A row, and the names of what cannot be read in it, which is left out."""
+
+    row: LedgerRow
+    unreadable: tuple[str, ...]
+
+
 async def budget_sums(tx: Tx, since: datetime, before: datetime) -> dict[BudgetRef, Sums]:
     """Return the windows that began since then, by their rows and by those of the ledger.
 
-    `spent_before_nanousd` is of what was written before that moment.
+    `spent_before_nanousd` is of what was written before that moment. Rows whose budgets cannot be
+    read are in none.
     """
     nothing = sa.cast(sa.null(), sa.BigInteger)
     spent = (
@@ -78,7 +94,7 @@ async def budget_sums(tx: Tx, since: datetime, before: datetime) -> dict[BudgetR
             ref = BudgetRef(budget_id=row.name, starts_at=moment_of(row.starts_at))
             found.setdefault(ref, Sums()).settled_nanousd = int(row.amount)
             continue
-        for ref in _refs(row.name):
+        for ref in _read("budgets", row.name) or ():
             if ref.starts_at >= since:
                 sums = found.setdefault(ref, Sums())
                 sums.spent_nanousd += int(row.amount or 0)
@@ -330,15 +346,30 @@ async def waiting_since(tx: Tx, closed_until: datetime, recorded_before: datetim
     return (await tx.connection.execute(waiting)).scalar_one()
 
 
-async def page_of(tx: Tx, since: datetime, after: str) -> list[LedgerRow]:
-    """Return the next 2,000 rows of attempts since then, by id; behind `after`."""
+async def page_of(tx: Tx, since: datetime, after: str) -> list[Paged]:
+    """Return the next 2,000 rows, corrections too, that ended since then, by id; after `after`."""
     rows = await tx.connection.execute(
-        sa.select(ledger)
-        .where(ledger.c.attempt_id > after, ledger.c.ended_at >= since, _first)
+        sa.select(*_READ)
+        .where(ledger.c.attempt_id > after, ledger.c.ended_at >= since)
         .order_by(ledger.c.attempt_id)
         .limit(AT_ONCE)
     )
-    return [row_of(row) for row in rows]
+    return [_paged(row._asdict()) for row in rows]
+
+
+def _paged(values: dict[str, Any]) -> Paged:
+    read = {name: _read(name, values[name]) for name in _DOCUMENTS}
+    unreadable = tuple(name for name, document in read.items() if document is None)
+    values |= {name: read[name] or nothing() for name, nothing in _NOTHING.items()}
+    return Paged(row_of(values), unreadable)
+
+
+def _read(name: str, text: str) -> Any:  # noqa: ANN401 (as the column is declared)
+    """Return a document of a row; None where somebody has written one that is none."""
+    try:
+        return _DOCUMENTS[name].process_result_value(text, _DIALECT)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 async def _found(tx: Tx, query: "sa.Select[Any] | sa.CompoundSelect[Any]") -> list[Row]:

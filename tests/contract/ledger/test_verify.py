@@ -215,6 +215,22 @@ PLANTED = {
         "UPDATE ledger SET reported_nanousd = -1 WHERE attempt_id = 'att_lost'",
         {"row_impossible"},
     ),
+    "budgets that are cut off": (
+        """UPDATE ledger SET budgets = '[{"budget_id": "tena' WHERE attempt_id = 'att_1'""",
+        {"row_unreadable", "settled_off"},
+    ),
+    "budgets that are none": (
+        "UPDATE ledger SET budgets = '7' WHERE attempt_id = 'att_1'",
+        {"row_unreadable", "settled_off"},
+    ),
+    "tags that are none": (
+        "UPDATE ledger SET tags = '' WHERE attempt_id = 'att_1'",
+        {"row_unreadable"},
+    ),
+    "tags of an adjustment that are none": (
+        "UPDATE ledger SET tags = '[1]' WHERE attempt_id = 'adj_1'",
+        {"row_unreadable"},
+    ),
     "a lost call without its flag": (
         "UPDATE ledger SET estimated = FALSE WHERE attempt_id = 'att_lost'",
         {"row_impossible", "window_off"},
@@ -338,6 +354,18 @@ async def test_a_row_that_the_database_refused_is_a_fault(books, tmp_path):
     (fault,) = (await found_in(books, tmp_path)).faults
 
     assert ("row_refused", "att_big") == (fault.kind, fault.subject)
+
+
+async def test_a_line_of_what_was_refused_that_is_torn_is_a_fault(books, tmp_path):
+    (tmp_path / REFUSED).write_bytes(
+        b'{"opening": \n' + msgspec.json.encode(make_charge("att_big"))
+    )
+
+    faults = (await found_in(books, tmp_path)).faults
+
+    assert [("row_refused", f"{REFUSED}:1"), ("row_refused", "att_big")] == [
+        (fault.kind, fault.subject) for fault in faults
+    ]
 
 
 async def test_what_lies_before_since_is_left_alone(books, clock, tmp_path):

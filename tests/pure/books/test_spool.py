@@ -250,6 +250,68 @@ async def test_a_large_drained_spool_is_replaced(folder: Path, store: Store) -> 
     assert 1 == await replay_orphans(folder, store, FakeClock())
 
 
+class BusyClock(FakeClock):
+    """While somebody sleeps, so many calls a second end."""
+
+    def __init__(self, spool: Spool, per_second: int) -> None:
+        super().__init__()
+        self._spool = spool
+        self._per_second = per_second
+        self.count = 0
+
+    @override
+    async def sleep(self, length_s: float) -> None:
+        await super().sleep(length_s)
+        for _ in range(round(length_s * self._per_second)):
+            self.count += 1
+            self._spool.opened.append(make_opening(self.count))
+            self._spool.ended.append(make_charge(self.count, cost_nanousd=1))
+        self._spool.write()
+
+
+class NotedKeeper(Keeper):
+    """Tells when it flushes, and whether it finds in memory what it is to flush."""
+
+    def __init__(self, spool: Spool, store: Store, clock: FakeClock) -> None:
+        super().__init__(spool, store, clock)
+        self._noted = spool, clock
+        self.flushes: list[tuple[float, bool]] = []
+        self.done = asyncio.Event()
+
+    @override
+    async def flush(self) -> int:
+        spool, clock = self._noted
+        self.flushes.append((round(clock.elapsed_s, 3), spool.reads_memory))
+        if len(self.flushes) > 4:
+            self.done.set()
+        return await super().flush()
+
+
+@pytest.mark.parametrize(
+    ("per_second", "moments"),
+    [
+        (0, [0.0, 0.2, 0.4, 0.6]),
+        (100, [0.0, 0.2, 1.1, 2.0]),
+        (4 * GROUP_CHARGES, [0.0, 0.2, 0.5, 0.8]),
+    ],
+)
+async def test_many_charges_wait_for_each_other_until_they_are_a_group(
+    folder: Path, store: Store, per_second: int, moments: list[float]
+) -> None:
+    """However many they are, they are flushed before they would have to be read again."""
+    spool = Spool(folder, "api-1")
+    keeper = NotedKeeper(spool, store, BusyClock(spool, per_second))
+    running = asyncio.create_task(keeper.run())
+    try:
+        await keeper.done.wait()
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+    assert [(moment, True) for moment in moments] == keeper.flushes[:4]
+    spool.close()
+
+
 def test_a_torn_record_is_none(folder: Path) -> None:
     """Power loss may tear the last line; nothing before it suffers."""
     spool = Spool(folder, "api-1")
