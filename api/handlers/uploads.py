@@ -48,8 +48,8 @@ KEPT_S = 3_600
 class ExpiresAfter(msgspec.Struct, frozen=True, kw_only=True):
     """When the file is deleted."""
 
-    anchor: Any = None
-    seconds: Any = None
+    anchor: Any
+    seconds: Any
 
 
 class NewUploadBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,12 +104,14 @@ async def create_upload(
     """
     asked = await _decoded(edge, request, NewUploadBody)
     purpose = checked_purpose(asked.purpose)
-    most = most_bytes(purpose, edge.runtime.config.files.max_upload_mb)
+    filename = checked_filename(asked.filename, "filename")
+    after = asked.expires_after
+    expires_after_s = None if after is None else checked_expiry(after.anchor or "", after.seconds)
     if asked.bytes < 1:
         raise InvalidRequest("`bytes` must be at least 1.", param="bytes")
+    most = most_bytes(purpose, edge.runtime.config.files.max_upload_mb)
     if asked.bytes > most:
         raise too_large(most)
-    after = asked.expires_after or ExpiresAfter()
     async with in_time(edge.clock), edge.runtime.store.write() as tx:
         row = await insert_upload(
             tx,
@@ -117,10 +119,10 @@ async def create_upload(
                 id=edge.ids("upload"),
                 tenant_id=principal.tenant_id,
                 purpose=purpose,
-                filename=checked_filename(asked.filename, "filename"),
+                filename=filename,
                 bytes=asked.bytes,
                 mime_type=asked.mime_type,
-                file_expires_after_s=checked_expiry(after.anchor, after.seconds),
+                file_expires_after_s=expires_after_s,
             ),
             lasts_s=KEPT_S,
         )

@@ -122,7 +122,11 @@ async def test_what_does_not_add_up_is_no_file(sdk, edge, pick, more):
         ({"purpose": "batch_output"}, "purpose"),
         ({"size": 0}, "bytes"),
         ({"filename": ""}, "filename"),
+        ({"filename": "", "size": 10**15}, "filename"),
         ({"expires_after": {"anchor": "created_at", "seconds": 1}}, "expires_after[seconds]"),
+        ({"expires_after": {"anchor": None, "seconds": None}}, "expires_after[anchor]"),
+        ({"expires_after": {}}, "expires_after.anchor"),
+        ({"expires_after": {"anchor": "created_at"}}, "expires_after.seconds"),
     ],
 )
 async def test_a_wrong_upload_is_refused(sdk, values, param):
