@@ -208,7 +208,9 @@ class ProcessHolds:
                 envelope = await self._held(envelope, grant, amount, deadline)
                 break
             grant.taken = taken
-            grant.used = True
+        else:
+            for grant in envelope.grants:
+                grant.used = True
         for grant in envelope.warning:
             if grant.settled + amount > grant.limit:
                 BUDGET_REFUSED.labels("warn").inc()
