@@ -106,6 +106,7 @@ async def create_upload(
     purpose = checked_purpose(asked.purpose)
     filename = checked_filename(asked.filename, "filename")
     after = asked.expires_after
+    # Two nulls in it are wrong, where two fields that a form lacks say nothing.
     expires_after_s = None if after is None else checked_expiry(after.anchor or "", after.seconds)
     if asked.bytes < 1:
         raise InvalidRequest("`bytes` must be at least 1.", param="bytes")

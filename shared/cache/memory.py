@@ -89,7 +89,7 @@ class MemoryCache:
         stored = _encode((self._clock.monotonic(), address.tenant, address.model, entry))
         kept[digest] = stored
         self.size_bytes += len(stored) + BESIDES_BYTES
-        if len(kept) > self._most_entries or self.size_bytes > self._most_bytes:
+        while len(kept) > self._most_entries or self.size_bytes > self._most_bytes:
             self._make_room()
 
     async def forget(self, *, tenant: str | None, model: str | None) -> int:
@@ -108,12 +108,12 @@ class MemoryCache:
         return len(meant)
 
     def _make_room(self) -> None:
+        """Let a part of all go, the longest unused."""
         kept = self._kept
-        while len(kept) > self._most_entries or self.size_bytes > self._most_bytes:
-            oldest = list(islice(kept, len(kept) // PARTS or 1))
-            self.size_bytes -= BESIDES_BYTES * len(oldest) + sum(map(len, map(kept.pop, oldest)))
-            for _ in oldest:
-                CACHE_EVICTED.note()
+        oldest = list(islice(kept, len(kept) // PARTS or 1))
+        self.size_bytes -= BESIDES_BYTES * len(oldest) + sum(map(len, map(kept.pop, oldest)))
+        for _ in oldest:
+            CACHE_EVICTED.note()
 
     def _hear(self, bulletin: Bulletin) -> None:
         """Forget all, as another process says."""

@@ -3,7 +3,7 @@
 Each is one statement, so it sees one moment, however many processes write meanwhile.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -39,13 +39,14 @@ Row = sa.Row[Any]
 _cost = ledger.c.cost_nanousd
 _first = ledger.c.adjusts.is_(None)
 _names = sa.type_coerce(ledger.c.budgets, sa.Text)
-_DOCUMENTS: Mapping[str, Document] = {
-    column.name: column.type for column in ledger.c if isinstance(column.type, Document)
+_documents = {
+    column.name: msgspec.json.Decoder(column.type.type_).decode
+    for column in ledger.c
+    if isinstance(column.type, Document)
 }
-_DIALECT = sa.engine.default.DefaultDialect()
-_NOTHING: Mapping[str, type] = {"tags": dict, "budgets": tuple}
+_UNREAD: dict[str, Any] = {"tags": {}, "budgets": ()}
 _READ = [
-    sa.type_coerce(column, sa.Text).label(column.name) if column.name in _DOCUMENTS else column
+    sa.type_coerce(column, sa.Text).label(column.name) if column.name in _documents else column
     for column in ledger.c
 ]
 
@@ -59,7 +60,7 @@ class Sums(msgspec.Struct):
 
 
 class Paged(msgspec.Struct, frozen=True):
-    """A row, and the names of what cannot be read in it, which is left out."""
+    """A row without its documents, and the names of those that cannot be read."""
 
     row: LedgerRow
     unreadable: tuple[str, ...]
@@ -358,16 +359,14 @@ async def page_of(tx: Tx, since: datetime, after: str) -> list[Paged]:
 
 
 def _paged(values: dict[str, Any]) -> Paged:
-    read = {name: _read(name, values[name]) for name in _DOCUMENTS}
-    unreadable = tuple(name for name, document in read.items() if document is None)
-    values |= {name: read[name] or nothing() for name, nothing in _NOTHING.items()}
-    return Paged(row_of(values), unreadable)
+    unreadable = tuple(name for name in _documents if _read(name, values[name]) is None)
+    return Paged(row_of(values | _UNREAD), unreadable)
 
 
 def _read(name: str, text: str) -> Any:  # noqa: ANN401 (as the column is declared)
     """Return a document of a row; None where somebody has written one that is none."""
     try:
-        return _DOCUMENTS[name].process_result_value(text, _DIALECT)
+        return _documents[name](text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
