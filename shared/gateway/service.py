@@ -9,6 +9,7 @@ from shared.attempts.chain import run_chain
 from shared.attempts.remedy import LEAST_ATTEMPT_S
 from shared.attempts.retry_budget import Allowance
 from shared.clock import Deadline
+from shared.crowd import NEXT_TURN
 from shared.errors import (
     ChainFailed,
     DeadlineExceeded,
@@ -75,7 +76,10 @@ class Gateway:
             StoreUnavailable: no money could be held, or the books could not be opened; nothing
                 was called.
         """
-        led = None if context.cache is None else self._led(principal, request, context, route)
+        led: Led | None = None
+        if context.cache is not None:
+            await NEXT_TURN
+            led = self._led(principal, request, context, route)
         if led is not None:
             if not led.is_ready:
                 given = await led.given(principal, context, deadline, answer_of)

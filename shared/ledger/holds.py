@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from shared.clock import Clock, Deadline
 from shared.config.model import Config
+from shared.crowd import NEXT_TURN
 from shared.errors import BudgetExceeded, StoreUnavailable
 from shared.identity import Principal
 from shared.ids import IdMaker, new_id
@@ -199,6 +200,7 @@ class ProcessHolds:
         envelope = envelopes.only or envelopes.of(asked)
         if envelope is None:
             return None
+        await NEXT_TURN
         if self._clock.wall_s() >= envelope.good_until_s:
             envelope.turn_over(self._trader, self._clock.now())
         amount = amount_nanousd or 0
